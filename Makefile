@@ -1,0 +1,48 @@
+# Everything that a person does with this project, each by one word.  `make` alone lists them.
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+RUN    := $(VENV)/bin
+
+.PHONY: help demo serve test check bench guests bump-wasmtime clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+$(VENV)/ready: pyproject.toml setup.py $(wildcard host/guesthouse/_native/*.[ch]) host/guesthouse/_native/build.py tools/setup
+	@tools/setup $(VENV)
+	@touch $@
+
+$(VENV)/ready-test: $(VENV)/ready
+	@$(RUN)/pip install --quiet --group test
+	@touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready
+	@$(RUN)/pip install --quiet --group bench
+	@touch $@
+
+demo: $(VENV)/ready ## deploy and call every example guest over HTTP
+	@$(PYTHON) tools/demo.py
+
+serve: $(VENV)/ready ## run a server on http://127.0.0.1:8080 with its state in .cache/data
+	@$(RUN)/guesthouse serve --data-dir .cache/data
+
+test: check ## all tests
+	@$(PYTHON) -m pytest $(PYTEST)
+
+check: $(VENV)/ready-test ## types, style and layers, no tests
+	@$(RUN)/ruff check .
+	@$(RUN)/mypy
+	@PYTHONPATH=host $(RUN)/lint-imports
+	@$(PYTHON) guests/build.py --check
+
+bench: $(VENV)/ready-bench ## speed and memory beside the floor and beside peers, as ratios
+	@$(PYTHON) -m benchmarks
+
+guests: ## build every guest from source with the Rust on PATH
+	@python3 guests/build.py
+
+bump-wasmtime: $(VENV)/ready-test ## check a newer wasmtime against all that we rely on: make bump-wasmtime VERSION=51.0.0
+	@tools/bump-wasmtime $(VENV) $(VERSION)
+
+clean: ## remove what was built
+	rm -rf $(VENV) build .cache host/*.egg-info host/guesthouse/_native/_glue.*

@@ -1,0 +1,50 @@
+"""Builds the extension module `guesthouse._native._glue` with cffi in API mode, as an abi3 wheel.
+
+setuptools runs this (see `cffi_modules` in setup.py); `python host/guesthouse/_native/build.py` builds in place.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import runpy
+from pathlib import Path
+
+import cffi
+
+HERE = Path(__file__).resolve().parent
+GENERATED = HERE.parents[2] / "build" / "native"
+VERSION = importlib.metadata.version("wasmtime")
+
+
+def _generate_header(declarations: str, assertions: str) -> None:
+    """glue.h for the C compiler: with gh_guest's private fields, and the sizes of wasmtime's structs asserted."""
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    text = declarations.replace("  ...;\n", "  GH_GUEST_PRIVATE\n")
+    (GENERATED / "glue_generated.h").write_text(f"#pragma once\n{text}\n{assertions}\n")
+
+
+def make_builder() -> cffi.FFI:
+    """The cffi builder, after everything that it is told was checked against the installed wasmtime."""
+    checks = runpy.run_path(str(HERE / "declarations.py"))
+    checks["check"](HERE)
+    declarations = (HERE / "glue.h").read_text()
+    _generate_header(declarations, checks["size_assertions"]())
+    builder = cffi.FFI()
+    builder.cdef(declarations + "\nstatic char *const GH_WASMTIME_VERSION;\n")
+    builder.set_source(
+        "guesthouse._native._glue",
+        f'#include "internal.h"\nstatic char *const GH_WASMTIME_VERSION = "{VERSION}";\n',
+        sources=[str(HERE / name) for name in ("engine.c", "guest.c")],
+        include_dirs=[str(HERE), str(GENERATED)],
+        depends=[str(HERE / name) for name in ("glue.h", "internal.h", "wasmtime.h")],
+        extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror=implicit-function-declaration"],
+        libraries=["pthread"],
+        py_limited_api=True,
+    )
+    return builder
+
+
+ffibuilder = make_builder()
+
+if __name__ == "__main__":
+    ffibuilder.compile(tmpdir=str(HERE.parents[1]), verbose=True)

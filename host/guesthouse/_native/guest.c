@@ -1,0 +1,445 @@
+/* The life of one guest on its fiber.  Knows nothing of WIT: a host call is a slot number and flat values, a lowered
+ * value is a plan.  Never holds or calls anything of Python's. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "internal.h"
+
+enum { CODE_OUT_OF_FUEL = 11 };
+
+static atomic_uint_fast64_t stores_made, stores_deleted;
+
+static uint64_t now_ns(clockid_t clock) {
+  struct timespec t;
+  clock_gettime(clock, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+gh_guest *gh_guest_new(void) { return calloc(1, sizeof(gh_guest)); }
+
+void gh_guest_delete(gh_guest *guest) {
+  free(guest->addresses);
+  free(guest);
+}
+
+/* ---- values ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t to_slot(const wasmtime_val_t *value) {
+  uint64_t slot = 0;
+  bool wide = value->kind == WASM_I64 || value->kind == WASM_F64;
+  memcpy(&slot, &value->of, wide ? 8 : 4);
+  return slot;
+}
+
+static void from_slot(wasmtime_val_t *value, char letter, const uint8_t *slot) {
+  value->kind = gh_kind_of(letter);
+  memcpy(&value->of, slot, letter == 'i' || letter == 'f' ? 4 : 8);
+}
+
+static void refresh_memory(gh_guest *guest) {
+  guest->memory = guest->has_memory ? wasmtime_memory_data(guest->context, &guest->linear) : NULL;
+  guest->memory_size = guest->has_memory ? wasmtime_memory_data_size(guest->context, &guest->linear) : 0;
+}
+
+/* The only arithmetic on guest addresses in C: [pointer, pointer+size) lies in memory and is aligned. */
+static bool fits(const gh_guest *guest, uint64_t pointer, uint64_t size, uint32_t align) {
+  return pointer + size <= guest->memory_size && (align & (align - 1)) == 0 && (pointer & (align - 1)) == 0;
+}
+
+/* ---- lowering -------------------------------------------------------------------------------------------------- */
+
+/* Block `index` was allocated at `pointer`: fills it and tells its parent. */
+static bool place(gh_guest *guest, const gh_plan *plan, uint32_t index, uint32_t pointer) {
+  const gh_block *block = &plan->blocks[index];
+  refresh_memory(guest);
+  if (!fits(guest, pointer, block->size, block->align)) return false;
+  guest->addresses[index] = pointer;
+  memcpy(guest->memory + pointer, plan->blob + block->blob, block->size);
+  const gh_block *parent = &plan->blocks[block->parent];
+  if (block->parent >= index || (uint64_t)block->at + 4 > parent->size) return false;
+  if (block->parent == 0 && parent->parent == GH_ROOT_FLAT)
+    memcpy((uint8_t *)guest->flat + block->at, &pointer, 4);
+  else
+    memcpy(guest->memory + guest->addresses[block->parent] + block->at, &pointer, 4);
+  return true;
+}
+
+/* The root needs no allocation: its values go to `flat`, or its bytes to where the guest wants its result. */
+static bool place_root(gh_guest *guest, const gh_plan *plan) {
+  const gh_block *root = plan->blocks;
+  if (!plan->block_count || root->parent == GH_ROOT_FLAT) {
+    memcpy(guest->flat, plan->blob + (plan->block_count ? root->blob : 0), (size_t)plan->flat * 8);
+    if (!plan->block_count) return true;
+  } else {
+    refresh_memory(guest);
+    if (!fits(guest, root->at, root->size, root->align)) return false;
+    memcpy(guest->memory + root->at, plan->blob + root->blob, root->size);
+  }
+  if (plan->block_count > guest->address_room) {
+    guest->address_room = plan->block_count;
+    guest->addresses = realloc(guest->addresses, guest->address_room * sizeof *guest->addresses);
+  }
+  guest->addresses[0] = root->parent == GH_ROOT_FLAT ? 0 : root->at;
+  return true;
+}
+
+static wasm_trap_t *trap_of(gh_guest *guest, int32_t reason, const char *message) {
+  guest->reason = reason;
+  return wasmtime_trap_new(message, strlen(message));
+}
+
+/* Carries out a plan while the guest waits in a host call: cabi_realloc runs nested on the same fiber and cannot yield. */
+static wasm_trap_t *lower_nested(gh_guest *guest) {
+  const gh_plan *plan = &guest->reply;
+  if (!place_root(guest, plan)) return trap_of(guest, GH_TRAP, "the return pointer lies outside memory or is not aligned");
+  guest->may_leave = false;
+  guest->may_yield = false;
+  guest->nested_start_ns = 0;
+  wasm_trap_t *trap = NULL;
+  for (uint32_t i = 1; i < plan->block_count && !trap; i++) {
+    wasmtime_val_raw_t raw[4] = {{.i64 = 0}, {.i64 = 0}, {.i64 = plan->blocks[i].align}, {.i64 = plan->blocks[i].size}};
+    if (!guest->has_realloc) return trap_of(guest, GH_REALLOC, "the guest exports no cabi_realloc");
+    wasmtime_error_t *error = wasmtime_func_call_unchecked(guest->context, &guest->realloc_func, raw, 4, &trap);
+    if (error) {
+      if (guest->reason == GH_TRAP) guest->reason = GH_REALLOC;
+      char *text = gh_error_text(error);
+      trap = wasmtime_trap_new(text, strlen(text));
+      free(text);
+    } else if (!trap && !place(guest, plan, i, (uint32_t)raw[0].i32)) {
+      trap = trap_of(guest, GH_REALLOC, "cabi_realloc answered a pointer that is outside memory or not aligned");
+    }
+  }
+  guest->may_leave = true;
+  guest->may_yield = true;
+  return trap;
+}
+
+/* ---- what the library calls on the fiber ----------------------------------------------------------------------- */
+
+static bool on_answer(void *environment) {
+  gh_guest *guest = environment;
+  if (guest->answer == ANSWER_NONE) return false;
+  bool traps = guest->answer == ANSWER_TRAP;
+  guest->answer = ANSWER_NONE;
+  guest->waiting = false;
+  if (traps) {
+    *guest->trap_out = wasmtime_trap_new(guest->message, strlen(guest->message));
+    return true;
+  }
+  *guest->trap_out = lower_nested(guest);
+  if (guest->result_out_count) from_slot(guest->result_out, guest->result_letter, (const uint8_t *)guest->flat);
+  return true;
+}
+
+static bool at_once(void *environment) {
+  (void)environment;
+  return true;
+}
+
+void gh_on_host_call(void *import, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t arg_count,
+                     wasmtime_val_t *results, size_t result_count, wasm_trap_t **trap,
+                     wasmtime_async_continuation_t *continuation) {
+  gh_guest *guest = wasmtime_context_get_data(wasmtime_caller_context(caller));
+  continuation->env = guest;
+  continuation->finalizer = NULL;
+  if (!guest->may_leave) {
+    *trap = trap_of(guest, GH_MAY_LEAVE, "a host call from inside cabi_realloc or post-return");
+    continuation->callback = at_once;
+    return;
+  }
+  for (size_t i = 0; i < arg_count; i++) guest->values[i] = to_slot(&args[i]);
+  guest->value_count = (uint32_t)arg_count;
+  guest->slot = (uint32_t)((uintptr_t)import >> 8);
+  guest->trap_out = trap;
+  guest->result_out = results;
+  guest->result_out_count = (uint32_t)result_count;
+  guest->result_letter = (char)((uintptr_t)import & 0xff);
+  guest->waiting = true;
+  continuation->callback = on_answer;
+}
+
+static wasmtime_error_t *on_epoch(wasmtime_context_t *context, void *data, uint64_t *delta, uint8_t *kind) {
+  (void)context;
+  gh_guest *guest = data;
+  if (atomic_load_explicit(&guest->cancelled, memory_order_relaxed)) {
+    guest->reason = GH_CANCELLED;
+    return wasmtime_error_new("the invocation was cancelled");
+  }
+  if (now_ns(CLOCK_MONOTONIC) >= guest->deadline_ns) {
+    guest->reason = GH_DEADLINE;
+    return wasmtime_error_new("the deadline passed");
+  }
+  *delta = guest->limits->slice_ticks;
+  if (guest->may_yield) {
+    guest->slices++;
+    *kind = WASMTIME_UPDATE_DEADLINE_YIELD;
+    return NULL;
+  }
+  uint64_t used = now_ns(CLOCK_THREAD_CPUTIME_ID);
+  if (!guest->nested_start_ns) guest->nested_start_ns = used;
+  if (used - guest->nested_start_ns > guest->limits->realloc_ns) {
+    guest->reason = GH_REALLOC;
+    return wasmtime_error_new("cabi_realloc ran too long inside a host call");
+  }
+  *delta = 1;
+  *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
+  return NULL;
+}
+
+/* ---- the life of a guest --------------------------------------------------------------------------------------- */
+
+static void keep_message(gh_guest *guest, wasm_byte_vec_t *text) {
+  size_t size = text->size < sizeof guest->message - 1 ? text->size : sizeof guest->message - 1;
+  memcpy(guest->message, text->data, size);
+  guest->message[size] = 0;
+  wasm_byte_vec_delete(text);
+}
+
+static void delete_store(gh_guest *guest) {
+  uint64_t fuel = 0;
+  wasmtime_error_t *error = wasmtime_context_get_fuel(guest->context, &fuel);
+  if (error) wasmtime_error_delete(error);
+  /* After a memory trap, and after an epoch ended the guest, the counter was still in a register. */
+  bool by_epoch = guest->reason == GH_DEADLINE || guest->reason == GH_CANCELLED || guest->reason == GH_REALLOC;
+  guest->fuel_known = guest->trap_code == CODE_OUT_OF_FUEL || (fuel != 0 && !by_epoch);
+  guest->fuel_left = fuel;
+  refresh_memory(guest);
+  guest->peak_memory = guest->memory_size;
+  guest->memory = NULL;
+  guest->memory_size = 0;
+  wasmtime_store_delete(guest->store);
+  guest->store = NULL;
+  atomic_fetch_add(&stores_deleted, 1);
+}
+
+static int fail(gh_guest *guest) {
+  wasm_byte_vec_t text;
+  uint8_t code;
+  guest->trap_code = -1;
+  if (guest->trap) {
+    if (wasmtime_trap_code(guest->trap, &code)) guest->trap_code = code;
+    wasm_trap_message(guest->trap, &text);
+    wasm_trap_delete(guest->trap);
+  } else {
+    wasmtime_error_message(guest->error, &text);
+    wasmtime_error_delete(guest->error);
+  }
+  guest->trap = NULL;
+  guest->error = NULL;
+  keep_message(guest, &text);
+  delete_store(guest);
+  return GH_FAILED;
+}
+
+static void begin_function(gh_guest *guest, const wasmtime_func_t *function, uint32_t args, uint32_t results) {
+  guest->future = wasmtime_func_call_async(guest->context, function, guest->args, args, guest->results, results,
+                                           &guest->trap, &guest->error);
+}
+
+static bool find(gh_guest *guest, const char *name, size_t size, uint8_t kind, wasmtime_extern_t *out) {
+  return size && wasmtime_instance_export_get(guest->context, &guest->instance, name, size, out) && out->kind == kind;
+}
+
+/* Begins to lower the arguments: without blocks, the call itself is next. */
+static bool begin_lowering(gh_guest *guest) {
+  guest->phase = PHASE_LOWERING;
+  guest->lowered = 0;
+  return place_root(guest, &guest->arguments);
+}
+
+static void lower_next(gh_guest *guest) {
+  const gh_block *block = &guest->arguments.blocks[guest->lowered + 1];
+  int32_t args[4] = {0, 0, (int32_t)block->align, (int32_t)block->size};
+  for (int i = 0; i < 4; i++) {
+    guest->args[i].kind = WASM_I32;
+    guest->args[i].of.i32 = args[i];
+  }
+  guest->may_leave = false;
+  begin_function(guest, &guest->realloc_func, 4, 1);
+}
+
+static bool begin_export(gh_guest *guest) {
+  const gh_export *entry = guest->entry;
+  wasmtime_extern_t item;
+  guest->may_leave = true;
+  guest->phase = PHASE_CALLING;
+  if (!find(guest, entry->name, entry->name_size, WASMTIME_EXTERN_FUNC, &item)) return false;
+  guest->current = item.of.func;
+  for (uint32_t i = 0; i < entry->param_count; i++)
+    from_slot(&guest->args[i], entry->params[i], (const uint8_t *)&guest->flat[i]);
+  begin_function(guest, &guest->current, entry->param_count, entry->result_count);
+  return true;
+}
+
+static void instantiated(gh_guest *guest) {
+  wasmtime_extern_t item;
+  const gh_program *program = guest->program;
+  guest->has_memory = find(guest, program->memory, strlen(program->memory), WASMTIME_EXTERN_MEMORY, &item);
+  if (guest->has_memory) guest->linear = item.of.memory;
+  guest->has_realloc = find(guest, program->realloc_name, strlen(program->realloc_name), WASMTIME_EXTERN_FUNC, &item);
+  if (guest->has_realloc) guest->realloc_func = item.of.func;
+}
+
+static int stop(gh_guest *guest, const char *message) {
+  guest->error = wasmtime_error_new(message);
+  return fail(guest);
+}
+
+/* What comes after the future that has just ended well; -1: another future was begun. */
+static int advance(gh_guest *guest) {
+  wasmtime_extern_t item;
+  switch (guest->phase) {
+    case PHASE_INSTANTIATING:
+      instantiated(guest);
+      guest->phase = PHASE_INITIALIZING;
+      if (find(guest, guest->program->initialize, strlen(guest->program->initialize), WASMTIME_EXTERN_FUNC, &item)) {
+        guest->current = item.of.func;
+        begin_function(guest, &guest->current, 0, 0);
+        return -1;
+      }
+      /* fall through */
+    case PHASE_INITIALIZING:
+      if (!begin_lowering(guest)) return stop(guest, "an argument does not fit into memory");
+      /* fall through */
+    case PHASE_LOWERING:
+      if (guest->lowering) {
+        guest->lowering = false;
+        guest->lowered++;
+        if (!place(guest, &guest->arguments, guest->lowered, (uint32_t)guest->results[0].of.i32)) {
+          guest->reason = GH_REALLOC;
+          return stop(guest, "cabi_realloc answered a pointer that is outside memory or not aligned");
+        }
+      }
+      if (guest->lowered + 1 < guest->arguments.block_count) {
+        if (!guest->has_realloc) return stop(guest, "the guest exports no cabi_realloc");
+        guest->lowering = true;
+        lower_next(guest);
+        return -1;
+      }
+      return begin_export(guest) ? -1 : stop(guest, "the export is missing");
+    case PHASE_CALLING:
+      guest->value_count = guest->entry->result_count;
+      if (guest->value_count) guest->values[0] = to_slot(&guest->results[0]);
+      guest->phase = PHASE_CALLED;
+      refresh_memory(guest);
+      return GH_DONE;
+    default: /* post-return is over */
+      guest->may_leave = true;
+      if (!guest->keep_store) delete_store(guest);
+      return GH_DONE;
+  }
+}
+
+static int run(gh_guest *guest) {
+  for (;;) {
+    if (!wasmtime_call_future_poll(guest->future)) {
+      refresh_memory(guest);
+      return guest->waiting ? GH_HOST_CALL : GH_YIELDED;
+    }
+    wasmtime_call_future_delete(guest->future);
+    guest->future = NULL;
+    if (guest->error || guest->trap) return fail(guest);
+    int status = advance(guest);
+    if (status >= 0) return status;
+  }
+}
+
+static gh_plan plan_of(const uint8_t *blob, uint32_t flat, const uint8_t *blocks, uint32_t block_count) {
+  return (gh_plan){blob, (const gh_block *)blocks, block_count, flat};
+}
+
+int gh_start(gh_guest *guest, const gh_target *target, uint64_t deadline_ns, const uint8_t *blob, uint32_t flat,
+             const uint8_t *blocks, uint32_t block_count) {
+  gh_program *program = target->program;
+  const gh_limits *limits = target->limits;
+  guest->program = program;
+  guest->limits = limits;
+  guest->deadline_ns = deadline_ns;
+  guest->entry = &program->exports[target->export_index];
+  guest->arguments = plan_of(blob, flat, blocks, block_count);
+  guest->phase = PHASE_INSTANTIATING;
+  guest->may_leave = guest->may_yield = true;
+  guest->waiting = guest->lowering = guest->has_memory = guest->has_realloc = false;
+  guest->answer = ANSWER_NONE;
+  guest->slices = 0;
+  guest->reason = GH_TRAP;
+  guest->trap_code = -1;
+  guest->trap = NULL;
+  guest->error = NULL;
+  atomic_store_explicit(&guest->cancelled, false, memory_order_relaxed);
+  guest->store = wasmtime_store_new(program->engine, guest, NULL);
+  atomic_fetch_add_explicit(&stores_made, 1, memory_order_relaxed);
+  guest->context = wasmtime_store_context(guest->store);
+  wasmtime_store_limiter(guest->store, limits->memory_bytes, limits->table_elements, 1, 1, 1);
+  wasmtime_error_t *error = wasmtime_context_set_fuel(guest->context, limits->fuel);
+  if (error) wasmtime_error_delete(error);
+  wasmtime_store_epoch_deadline_callback(guest->store, on_epoch, guest, NULL);
+  wasmtime_context_set_epoch_deadline(guest->context, limits->slice_ticks);
+  guest->future = wasmtime_instance_pre_instantiate_async(program->pre, guest->context, &guest->instance, &guest->trap,
+                                                          &guest->error);
+  return run(guest);
+}
+
+int gh_call(gh_guest *guest, int32_t export_index, const uint8_t *blob, uint32_t flat, const uint8_t *blocks,
+            uint32_t block_count) {
+  guest->entry = &guest->program->exports[export_index];
+  guest->arguments = plan_of(blob, flat, blocks, block_count);
+  guest->phase = PHASE_INITIALIZING;
+  int status = advance(guest);
+  return status >= 0 ? status : run(guest);
+}
+
+int gh_continue(gh_guest *guest) { return run(guest); }
+
+int gh_answer(gh_guest *guest, const uint8_t *blob, uint32_t flat, const uint8_t *blocks, uint32_t block_count) {
+  guest->reply = plan_of(blob, flat, blocks, block_count);
+  guest->answer = ANSWER_PLAN;
+  return run(guest);
+}
+
+int gh_answer_trap(gh_guest *guest, const char *message) {
+  snprintf(guest->message, sizeof guest->message, "%s", message);
+  guest->reason = GH_HOST;
+  guest->answer = ANSWER_TRAP;
+  return run(guest);
+}
+
+void gh_new_slice(gh_guest *guest) { wasmtime_context_set_epoch_deadline(guest->context, guest->limits->slice_ticks); }
+
+static int begin_post_return(gh_guest *guest, bool keep_store) {
+  wasmtime_extern_t item;
+  const gh_export *entry = guest->entry;
+  guest->phase = PHASE_RETURNING;
+  guest->keep_store = keep_store;
+  if (!find(guest, entry->post, entry->post_size, WASMTIME_EXTERN_FUNC, &item)) return advance(guest);
+  guest->current = item.of.func;
+  guest->args[0] = guest->results[0];
+  gh_new_slice(guest);
+  guest->may_leave = false;
+  begin_function(guest, &guest->current, entry->result_count, 0);
+  return run(guest);
+}
+
+int gh_post_return(gh_guest *guest) { return begin_post_return(guest, true); }
+
+int gh_finish(gh_guest *guest) { return begin_post_return(guest, false); }
+
+void gh_request_cancel(gh_guest *guest) { atomic_store(&guest->cancelled, true); }
+
+int gh_cancel(gh_guest *guest) {
+  atomic_store(&guest->cancelled, true);
+  if (guest->waiting) {
+    int status = gh_answer_trap(guest, "the invocation was cancelled");
+    guest->reason = GH_CANCELLED;
+    return status;
+  }
+  if (guest->future) return run(guest);
+  guest->reason = GH_CANCELLED;
+  guest->error = wasmtime_error_new("the invocation was cancelled");
+  return fail(guest);
+}
+
+uint64_t gh_stores_made(void) { return atomic_load(&stores_made); }
+uint64_t gh_stores_deleted(void) { return atomic_load(&stores_deleted); }

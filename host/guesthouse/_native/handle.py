@@ -1,0 +1,220 @@
+"""Owned handles of the native things: the engine, modules, linkers, programs and guests.
+
+Input is checked before C is called and results after; no cffi object leaves this package.  Closing twice does nothing, and
+a finalizer only frees.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+from guesthouse._native.api import _holding, check, ffi, glue
+from guesthouse.errors import HostError, InvalidModule
+
+
+class NativeConfig(NamedTuple):
+    """`gh_config` of glue.h: what an engine is made with."""
+
+    pooling: bool
+    slots: int
+    warm_slots: int
+    decommit_batch: int
+    keep_resident: int
+    max_memory: int
+    table_elements: int
+    stack: int
+    memory_reservation: int
+    memory_guard: int
+    tick_us: int
+
+
+class EngineHandle:
+    """A wasmtime engine with its epoch ticker.  Raises `HostError` where the library refuses the configuration."""
+
+    def __init__(self, config: NativeConfig) -> None:
+        out = ffi.new("gh_engine **")
+        problem = check(glue.gh_engine_new(ffi.new("gh_config *", config._asdict()), out))
+        if problem:
+            raise HostError(problem)
+        self.pointer = ffi.gc(out[0], glue.gh_engine_delete)
+
+    def compile(self, wasm: bytes) -> bytes:
+        """The artefact (native code) of a core module.  Raises `InvalidModule` with the library's words."""
+        artefact, size = ffi.new("uint8_t **"), ffi.new("size_t *")
+        problem = check(glue.gh_compile(self.pointer, ffi.from_buffer(wasm), len(wasm), artefact, size))
+        if problem:
+            raise InvalidModule(problem)
+        try:
+            return bytes(ffi.buffer(artefact[0], size[0]))
+        finally:
+            glue.gh_free(artefact[0])
+
+    def load(self, artefact: bytes) -> ModuleHandle:
+        """The module of an artefact.  The bytes become native code: only ever pass what `compile` made."""
+        return ModuleHandle(self, artefact)
+
+    def close(self) -> None:
+        """Stops the ticker; every module and program of it must be closed."""
+        ffi.release(self.pointer)
+
+
+class ModuleHandle:
+    """A module that is ready to be linked."""
+
+    def __init__(self, engine: EngineHandle, artefact: bytes) -> None:
+        out = ffi.new("gh_module **")
+        problem = check(glue.gh_module_load(engine.pointer, ffi.from_buffer(artefact), len(artefact), out))
+        if problem:
+            raise HostError(f"an artefact of our own does not load: {problem}")
+        self.pointer = ffi.gc(out[0], glue.gh_module_delete)
+
+
+class ProgramHandle:
+    """A module linked to its imports, which are numbered slots.  Core types are letters: i I f F.
+
+    `imports` is (module, name, params, results) in the order of the slots.  Raises `InvalidModule` where the library
+    finds an import that was not given, or given with another type.
+    """
+
+    def __init__(
+        self, engine: EngineHandle, module: ModuleHandle, imports: list[tuple[str, str, str, str]], memory: str | None
+    ) -> None:
+        linker = ffi.gc(glue.gh_linker_new(engine.pointer), glue.gh_linker_delete)
+        for slot, (space, name, params, results) in enumerate(imports):
+            space_utf8, name_utf8 = space.encode(), name.encode()
+            problem = check(
+                glue.gh_linker_define(
+                    linker, space_utf8, len(space_utf8), name_utf8, len(name_utf8), params.encode(), results.encode(), slot
+                )
+            )
+            if problem:
+                raise InvalidModule(problem)
+        out = ffi.new("gh_program **")
+        problem = check(
+            glue.gh_program_new(linker, module.pointer, (memory or "").encode(), b"cabi_realloc", b"_initialize", out)
+        )
+        if problem:
+            raise InvalidModule(problem)
+        self.pointer = ffi.gc(out[0], glue.gh_program_delete)
+        self._engine = engine  # the program's stores live in it
+
+    def export(self, name: str, params: str, results: str) -> int:
+        """The index by which guests call an export; its post-return function, where there is one, is found by name."""
+        index = glue.gh_program_export(
+            self.pointer, name.encode(), f"cabi_post_{name}".encode(), params.encode(), results.encode()
+        )
+        if index < 0:
+            raise InvalidModule(f"the export {name!r} has more parameters or results than the canonical ABI knows")
+        return index
+
+
+class Target:
+    """An export of a program under the limits of one deployment: what a guest is started with."""
+
+    __slots__ = ("_limits", "_pointer", "_program", "address", "fuel")
+
+    def __init__(
+        self, program: ProgramHandle, export_index: int, *, fuel: int, memory: int, tables: int, realloc_ns: int, ticks: int
+    ) -> None:
+        self._program = program
+        self._limits = ffi.new("gh_limits *", [fuel, memory, tables, realloc_ns, ticks])
+        self._pointer = ffi.new("gh_target *", [program.pointer, self._limits, export_index])
+        self.address = int(ffi.cast("uintptr_t", self._pointer))
+        self.fuel = fuel
+
+
+def _held(name: str, *parameters: Any) -> Any:
+    """A glue function that is called with the GIL held.
+
+    A guest's first slice is a few microseconds: giving up the GIL for it costs nothing alone, but where another thread
+    computes in Python, getting it back takes a switch interval (5 ms) each time.
+    """
+    function = getattr(_holding, name)
+    function.argtypes = parameters
+    function.restype = ctypes.c_int
+    return function
+
+
+_POINTER, _U32 = ctypes.c_void_p, ctypes.c_uint32
+held_start = _held("gh_start", _POINTER, _POINTER, ctypes.c_uint64, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32)
+held_answer = _held("gh_answer", _POINTER, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32)
+held_finish = _held("gh_finish", _POINTER)
+
+
+class GuestHandle:
+    """The native side of one invocation at a time; used by one thread at a time.
+
+    `start`, `answer` and `finish` keep the GIL and are for the first slice; `go_on` releases it and is for all others.
+    """
+
+    __slots__ = ("_kept", "_pointer", "address", "fields")
+
+    def __init__(self) -> None:
+        self.fields = self._pointer = ffi.gc(glue.gh_guest_new(), glue.gh_guest_delete)
+        self.address = int(ffi.cast("uintptr_t", self._pointer))
+        self._kept: tuple[bytes, bytes] | None = None
+
+    def start(self, target: Target, deadline_ns: int, blob: bytes, flat: int, blocks: bytes) -> int:
+        """Instantiates and calls with lowered arguments; returns a status of `api`."""
+        self._kept = (blob, blocks)
+        return held_start(self.address, target.address, deadline_ns, blob, flat, blocks, len(blocks) // 20)  # type: ignore[no-any-return]
+
+    def start_released(self, target: Target, deadline_ns: int, blob: bytes, flat: int, blocks: bytes) -> int:
+        """`start` without the GIL, for a worker's thread."""
+        self._kept = (blob, blocks)
+        return glue.gh_start(
+            self._pointer, target._pointer, deadline_ns, ffi.from_buffer(blob), flat, ffi.from_buffer(blocks), len(blocks) // 20
+        )
+
+    def answer(self, blob: bytes, flat: int, blocks: bytes) -> int:
+        """Answers the waiting host call with a lowered value; returns a status."""
+        self._kept = (blob, blocks)
+        return held_answer(self.address, blob, flat, blocks, len(blocks) // 20)  # type: ignore[no-any-return]
+
+    def answer_released(self, blob: bytes, flat: int, blocks: bytes) -> int:
+        """`answer` without the GIL, for a worker's thread."""
+        self._kept = (blob, blocks)
+        return glue.gh_answer(self._pointer, ffi.from_buffer(blob), flat, ffi.from_buffer(blocks), len(blocks) // 20)
+
+    def answer_trap(self, message: str) -> int:
+        """Answers the waiting host call with a trap; returns a status."""
+        return glue.gh_answer_trap(self._pointer, message.encode()[:1000].replace(b"\0", b" "))
+
+    def finish(self) -> int:
+        """Runs post-return and deletes the store; returns a status."""
+        return held_finish(self.address)  # type: ignore[no-any-return]
+
+    def go_on(self) -> int:
+        """One more slice of a guest that yielded; returns a status."""
+        return glue.gh_continue(self._pointer)
+
+    def cancel(self) -> int:
+        """Ends a guest that waits, yielded, or is between calls; `go_on` while the status says that it yielded."""
+        return glue.gh_cancel(self._pointer)
+
+    def new_slice(self) -> None:
+        """Gives a guest that waited for something outside a whole slice again."""
+        glue.gh_new_slice(self._pointer)
+
+    def request_cancel(self) -> None:
+        """Asks a guest that another thread may be running to end at its next epoch."""
+        glue.gh_request_cancel(self._pointer)
+
+    def memory(self) -> Any:
+        """The whole linear memory as a buffer; valid until the guest runs again."""
+        return ffi.buffer(self.fields.memory, self.fields.memory_size)
+
+    def values(self, count: int) -> list[int]:
+        """The first `count` core values of the waiting host call, or of the result."""
+        return ffi.unpack(self.fields.values, count)  # type: ignore[no-any-return]
+
+    def message(self) -> str:
+        """What the library said of the failure."""
+        return ffi.string(self.fields.message).decode(errors="replace")  # type: ignore[no-any-return]
+
+
+def stores() -> tuple[int, int]:
+    """Stores made and deleted in this process: equal when nothing runs."""
+    return glue.gh_stores_made(), glue.gh_stores_deleted()
+

@@ -1,0 +1,79 @@
+"""`Limits`: every bound that one invocation lives under, each with its default and the reason for it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from guesthouse.errors import BadRequest
+
+MiB = 1 << 20
+KiB = 1 << 10
+PAGE = 64 * KiB
+
+MAX_MEMORY = 128 * MiB
+"""The pool's slot size: no deployment can have more linear memory than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one invocation; a deployment may lower or raise each of them at deploy."""
+
+    deadline_ms: int = 30_000
+    """Wall time of one live run, in milliseconds: guest loops, sleeps, host calls and body streaming together."""
+    fuel: int = 100_000_000_000
+    """Fuel (about one per WebAssembly instruction): the deterministic second bound, some minutes of computing."""
+    memory_bytes: int = MAX_MEMORY
+    """Linear memory of one instance: what `memory.grow` can reach before it answers -1."""
+    table_elements: int = 20_000
+    """Elements of one table: wasmtime's own default, far above what compilers emit."""
+    request_bytes: int = 16 * MiB
+    """Largest request body or spawn payload."""
+    response_bytes: int = 64 * MiB
+    """Largest response body, streamed or not."""
+    response_headers: int = 256
+    """Most header fields in one answer: twice what servers in use accept."""
+    lift_bytes: int = 32 * MiB
+    """Bytes that one host call may copy out of the guest: charged before anything is allocated."""
+    invocation_lift_bytes: int = 128 * MiB
+    """Bytes that all host calls of an invocation may copy out of the guest."""
+    host_calls: int = 100_000
+    """Host calls answered by the host's language: a flood of them costs the host, not the guest's fuel."""
+    resources: int = 1_024
+    """Resource handles that are alive at once."""
+    log_bytes: int = 256 * KiB
+    """Log and standard output of one invocation; what is over is dropped and counted."""
+    log_lines: int = 1_000
+    """Log records of one invocation; what is over is dropped and counted."""
+    realloc_ms: int = 50
+    """Processor time of one `cabi_realloc` that the guest runs inside a host call, in milliseconds: it cannot yield there."""
+    http_requests: int = 64
+    """Outgoing HTTP requests of one invocation."""
+    http_concurrency: int = 6
+    """Outgoing HTTP requests of one invocation at the same time: what browsers allow to one host."""
+    http_response_bytes: int = 8 * MiB
+    """Largest body of an outgoing HTTP request's response."""
+    http_timeout_ms: int = 30_000
+    """Longest wait for an outgoing HTTP request, in milliseconds, within the deadline."""
+    spawn_depth: int = 16
+    """Longest chain of functions that spawn functions: past it a spawn answers `limit`."""
+    spawn_fanout: int = 1_000
+    """Most spawns that descend from one root invocation."""
+
+    def with_changes(self, changes: dict[str, Any]) -> Limits:
+        """These limits with `changes`; raises `BadRequest` for an unknown name or a value that is not a positive integer."""
+        known = {field.name for field in fields(self)}
+        for name, value in changes.items():
+            if name not in known:
+                raise BadRequest(f"unknown limit {name!r}; the limits are: {', '.join(sorted(known))}")
+            if isinstance(value, bool) or not isinstance(value, int) or value <= 0 or value >= 1 << 62:
+                raise BadRequest(f"limit {name!r} must be a positive integer, not {value!r}")
+        changed = replace(self, **changes)
+        if changed.memory_bytes > MAX_MEMORY or changed.memory_bytes < PAGE:
+            raise BadRequest(f"limit 'memory_bytes' must lie between {PAGE} and {MAX_MEMORY}, not {changed.memory_bytes}")
+        return changed
+
+    def changes(self) -> dict[str, int]:
+        """What differs from the defaults, for storing beside a deployment."""
+        defaults = asdict(Limits())
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
