@@ -1,0 +1,385 @@
+"""`Instance`: one guest, from its instantiation to the deletion of its store; serves one invocation.
+
+A guest runs in slices.  The first runs at once, in the thread of whoever calls `start`; plain host functions are answered
+at once as well.  What cannot go on at once is carried on by `settle` on the event loop: it awaits asynchronous host
+functions, and gives a guest that has used up its slice to `Workers`.  From there it comes back to the loop for each host
+call, so host functions need no locks.
+
+Whatever a host function raises becomes a trap of this one guest, whose store is dead afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from types import CoroutineType
+from typing import Any
+
+from guesthouse._native.api import DONE, FAILED, HOST_CALL, YIELDED
+from guesthouse._native.handle import GuestHandle, Target
+from guesthouse.clock import SYSTEM_CLOCK
+from guesthouse.engine.canonical import EMPTY_PLAN, Plan
+from guesthouse.engine.linker import Export, Import, InstancePre
+from guesthouse.engine.pool import InstancePool
+from guesthouse.engine.resources import ResourceTable
+from guesthouse.engine.traps import trap_of
+from guesthouse.engine.worker import Workers
+from guesthouse.errors import Cancelled, DeadlineExceeded, GuesthouseError, HostError, Trap
+from guesthouse.limits import Limits
+
+WAITING = 10
+"""A status beside those of the native API: an asynchronous host function has to be awaited."""
+START, ANSWER, TRAP, CONTINUE, NOTHING = range(5)
+"""What the native side is to do next."""
+BRIEF_NS = 50_000
+"""A guest that computes less than this (a hand-over to a worker) between two host calls gains nothing by a worker."""
+CALLS_PER_TURN = 16
+"""Host calls that such a guest may make in a row before others have their turn on the loop."""
+GRACE_SECONDS = 0.005
+"""How much later than its deadline a guest that waits for a worker is given up: running ones end themselves."""
+
+
+class Observer:
+    """What is told of the host calls of an instance; this one ignores them."""
+
+    def host_call(self, slot: Import, outcome: str) -> None:
+        """A host call was answered; outcome is ok or trap."""
+
+    def host_error(self, slot: Import, error: BaseException) -> None:
+        """A host function raised what is no `GuesthouseError`: a bug of its author."""
+
+
+class Instance:
+    """One guest.  It is also the `LiftContext` of its values: `memory`, `resources` and `lift_budget` are for that."""
+
+    __slots__ = (
+        "_awaited", "_brief", "_buried", "_future", "_invocation_budget", "_next", "_on_thread", "_on_worker", "_plan", "_pool", "_slot", "_target", "_turn",
+        "_values", "calls_left", "context", "deadline_ns", "error", "export", "fuel_used", "handle", "lift_budget", "limits",
+        "memory", "observer", "peak_memory", "pre", "resources", "slices", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, pool: InstancePool, pre: InstancePre, limits: Limits, deadline_ns: int, context: Any, observer: Observer
+    ) -> None:
+        self.handle: GuestHandle = pool.acquire()
+        self._pool = pool
+        self.pre = pre
+        self.limits = limits
+        self.deadline_ns = deadline_ns
+        self.context = context
+        self.observer = observer
+        self.resources = ResourceTable(limits.resources)
+        self._invocation_budget = limits.invocation_lift_bytes
+        self.calls_left = limits.host_calls
+        self.memory: Any = b""
+        self.lift_budget = 0
+        self.slices = 0
+        self.status = YIELDED
+        self.error: GuesthouseError | None = None
+        self.fuel_used: int | None = None
+        self.peak_memory = 0
+        self._next = START
+        self._plan: Plan = EMPTY_PLAN
+        self._on_worker = False
+        self._on_thread = False
+        self._brief = False
+        self._turn = 0
+        self._buried = False
+        self._future: asyncio.Future[None] | None = None
+
+    # -- running, in the caller's thread
+
+    def start(self, export: Export, target: Target, args: tuple[Any, ...], *, on_loop: bool = True) -> int:
+        """Instantiates, calls the export and runs the first slice; returns a status.
+
+        Outside of the loop's thread (`on_loop=False`) it stops at the first host call.  Raises `TypeError` or
+        `ValueError` where the arguments do not fit the export's WIT type; the instance is closed then.
+        """
+        self.export = export
+        self._target = target
+        try:
+            plan = self._plan = export.signature.lower_params(self, args)
+        except BaseException:
+            self._next = NOTHING
+            self._release()
+            raise
+        if self.pre.hot:
+            return YIELDED
+        self._next = CONTINUE
+        status = self.handle.start(target, self.deadline_ns, plan.blob, export.flat, plan.blocks)
+        if status == DONE or (status == HOST_CALL and not on_loop):
+            self.status = status
+            return status
+        return self._progress(status)
+
+    def _progress(self, status: int) -> int:
+        """Answers host calls for as long as that needs no waiting and no worker."""
+        while status == HOST_CALL:
+            if not self._serve_call():
+                status = WAITING
+            elif self._on_worker and not self._answer_at_once():
+                status = YIELDED
+            else:
+                status = self._step()
+        if status == FAILED:
+            self._failed()
+        self.status = status
+        return status
+
+    def _answer_at_once(self) -> bool:
+        """Whether a guest that is on a worker is carried on here: one that only makes host calls is, for a few."""
+        self._turn += 1
+        if self._brief and self._turn < CALLS_PER_TURN:
+            return True
+        self._turn = 0
+        return False
+
+    def _step(self) -> int:
+        """Does what comes next, with the GIL held."""
+        action, self._next = self._next, CONTINUE
+        plan = self._plan
+        if action == ANSWER:
+            return self.handle.answer(plan.blob, self._slot.flat, plan.blocks)
+        if action == TRAP:
+            return self.handle.answer_trap(str(self.error))
+        return self.handle.go_on()
+
+    def run_slice(self) -> int:
+        """Does what comes next without the GIL; called by a worker."""
+        self.slices += 1
+        began = SYSTEM_CLOCK.monotonic_ns()
+        status = self._step_released()
+        self._brief = status == HOST_CALL and SYSTEM_CLOCK.monotonic_ns() - began < BRIEF_NS
+        return status
+
+    def _step_released(self) -> int:
+        action, self._next = self._next, CONTINUE
+        plan = self._plan
+        if action == ANSWER:
+            return self.handle.answer_released(plan.blob, self._slot.flat, plan.blocks)
+        if action == START:
+            if self._buried:
+                self._next = START
+                return FAILED
+            return self.handle.start_released(self._target, self.deadline_ns, plan.blob, self.export.flat, plan.blocks)
+        if action == TRAP:
+            return self.handle.answer_trap(str(self.error))
+        return self.handle.go_on()
+
+    # -- host calls, on the loop's thread
+
+    def _serve_call(self) -> bool:
+        """Lifts, calls and lowers; False where the function has to be awaited."""
+        slot = self._slot = self.pre.imports[self.handle.fields.slot]
+        try:
+            args = self._lift(slot)
+            call = slot.call
+            if call is None:
+                self._lower(slot, None)
+            elif call.blocking:
+                self._awaited = asyncio.to_thread(call.method, self.context, *args)
+                return False
+            else:
+                result = call.method(self.context, *args)
+                if type(result) is CoroutineType:
+                    self._awaited = result
+                    return False
+                self._lower(slot, result)
+        except BaseException as error:
+            self._trap(slot, error)
+        return True
+
+    def _lift(self, slot: Import) -> tuple[Any, ...]:
+        self.calls_left -= 1
+        if self.calls_left < 0:
+            raise Trap(f"more than {self.limits.host_calls} host calls", "host-calls")
+        values: list[Any] = self.handle.values(slot.param_count)
+        if slot.floats:
+            _decode_floats(values, slot.floats)
+        self._values = values
+        self.memory = self.handle.memory()
+        budget = self.lift_budget = min(self.limits.lift_bytes, self._invocation_budget)
+        args = slot.lift(self, values)
+        self._invocation_budget -= budget - self.lift_budget
+        return (self, *args) if slot.needs_guest else args
+
+    def _lower(self, slot: Import, result: Any) -> None:
+        self._plan = slot.lower(self, result, self._values)
+        self._next = ANSWER
+        self.memory = b""
+        self.observer.host_call(slot, "ok")
+
+    def _trap(self, slot: Import, error: BaseException) -> None:
+        """The host function raised: whatever it was, this guest traps and nobody else is touched (F21)."""
+        self._next = TRAP
+        self.memory = b""
+        if isinstance(error, GuesthouseError):
+            self.error = error
+        elif isinstance(error, TimeoutError) and self._seconds_left() == 0.0:
+            self.error = DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
+        else:
+            self.error = HostError(f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}")
+            self.observer.host_error(slot, error)
+        self.observer.host_call(slot, "trap")
+
+    def read(self, pointer: int, length: int) -> bytes:
+        """Guest memory, for host functions without a WIT type; traps out of bounds."""
+        if pointer + length > len(self.memory):
+            raise Trap("a pointer given to the host lies outside memory", "memory-out-of-bounds")
+        return bytes(self.memory[pointer : pointer + length])
+
+    def write(self, pointer: int, data: bytes) -> None:
+        """Writes guest memory, for host functions without a WIT type; traps out of bounds."""
+        if pointer + len(data) > len(self.memory):
+            raise Trap("a pointer given to the host lies outside memory", "memory-out-of-bounds")
+        self.memory[pointer : pointer + len(data)] = data
+
+    # -- waiting, on the loop
+
+    async def settle(self, workers: Workers) -> int:
+        """Carries the guest on until it is done or has failed; cancelling the task cancels the guest."""
+        status = self.status if self.status != HOST_CALL else self._progress(HOST_CALL)
+        try:
+            while status in (WAITING, YIELDED):
+                if status == WAITING:
+                    status = await self._await_call()
+                else:
+                    status = await self._run_on(workers)
+                status = self._progress(status)
+        except asyncio.CancelledError:
+            self._bury(Cancelled())
+            raise
+        except TimeoutError:
+            self._bury(DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed"))
+            self.status = FAILED
+        return self.status
+
+    async def _await_call(self) -> int:
+        """Awaits the host function that the guest waits for; the deadline covers it."""
+        slot, waiting, self._awaited = self._slot, self._awaited, None
+        try:
+            async with asyncio.timeout(self._seconds_left()):
+                result = await waiting
+            self.memory = self.handle.memory()
+            self._lower(slot, result)
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise
+            self._trap(slot, error)
+        if self._on_worker:
+            return YIELDED
+        self.handle.new_slice()
+        return self._step()
+
+    async def _run_on(self, workers: Workers) -> int:
+        if not self._on_worker:
+            self._on_worker = self.pre.hot = True
+        future = self._future = asyncio.get_running_loop().create_future()
+        self._on_thread = True
+        workers.submit(self)
+        async with asyncio.timeout(self._seconds_left() + GRACE_SECONDS):
+            await future
+        if self.slices == 1 and self.status == DONE:
+            self.pre.hot = False  # it would have fitted into the first slice
+        return self.status
+
+    def slice_ended(self, status: int) -> None:
+        """Tells the loop how the slices ended; called by a worker."""
+        self.status = status
+        future = self._future
+        assert future is not None
+        try:
+            future.get_loop().call_soon_threadsafe(self._came_back, future)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._end()
+
+    def _came_back(self, future: asyncio.Future[None]) -> None:
+        self._on_thread = False
+        if self._buried:
+            self._end()
+        elif not future.done():
+            future.set_result(None)
+
+    def _seconds_left(self) -> float:
+        return max(0.0, (self.deadline_ns - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
+
+    # -- ending
+
+    def result(self) -> Any:
+        """The lifted result of a call that is done.  Raises `Trap` where the guest's bytes are not valid."""
+        flat: list[Any] = self.handle.values(self.handle.fields.value_count)
+        if self.export.floats:
+            _decode_floats(flat, self.export.floats)
+        self.memory = self.handle.memory()
+        self.lift_budget = self.limits.response_bytes
+        value = self.export.signature.lift_result(self, flat)
+        self.resources.end_call()
+        return value
+
+    def close(self) -> None:
+        """Runs post-return and deletes the store of a call that is done; `error` is set where post-return failed.
+
+        Where there is a call that is not done, the guest is cancelled.
+        """
+        if self._next == NOTHING:
+            return
+        if self.status != DONE:
+            self._bury(Cancelled())
+            return
+        status = self.handle.finish()
+        if status == DONE:
+            self._account()
+            self._release()
+        elif status == FAILED:
+            self._failed()
+        else:
+            self.error = Trap("post-return used up a whole slice", "post-return")
+            status = self.handle.cancel()
+            while status == YIELDED:
+                status = self.handle.go_on()
+            self._release()
+
+    def _failed(self) -> None:
+        self._account()
+        if self.error is None:
+            self.error = trap_of(self.handle.fields, self.handle.message(), self.limits)
+        self._release()
+
+    def _account(self) -> None:
+        fields = self.handle.fields
+        self.peak_memory = fields.peak_memory
+        self.fuel_used = self._target.fuel - fields.fuel_left if fields.fuel_known else None
+
+    def _bury(self, error: GuesthouseError) -> None:
+        """Gives up a guest that is not done: ends it at once, or when it comes back from its worker's thread."""
+        self.error = self.error or error
+        self._buried = True
+        if self._on_thread:
+            self.handle.request_cancel()
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        """Deletes what is left of a guest that was given up."""
+        if self._next == NOTHING:
+            return
+        if self._next != START and self.status != FAILED:
+            self.handle.cancel()
+            self._account()
+        self._release()
+
+    def _release(self) -> None:
+        self._next = NOTHING
+        self.memory = b""
+        self.resources.close_all()
+        self._pool.release(self.handle)
+
+
+def _decode_floats(values: list[Any], letters: str) -> None:
+    """Core values come as bits; those of floats become floats."""
+    for index, letter in enumerate(letters):
+        if letter == "f":
+            values[index] = struct.unpack("<f", struct.pack("<I", values[index] & 0xFFFFFFFF))[0]
+        elif letter == "F":
+            values[index] = struct.unpack("<d", struct.pack("<Q", values[index]))[0]

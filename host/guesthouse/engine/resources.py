@@ -1,0 +1,147 @@
+"""`ResourceTable`: which host objects one guest holds handles to, and which it may use how.
+
+A handle is a serial number, counted per table and never used twice: a stale or a dropped handle can never mean another
+object, and no handle says anything about the host.  Forged handles, wrong types, double drops and drops of what is
+lent trap.  The table dies with its store; it must not know what its objects are, except that some have a `close()`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from guesthouse.engine.types import ResourceType
+from guesthouse.errors import Trap
+
+MAX_HANDLE = 0x7FFF_FFFF
+"""Guest toolchains keep 0 and 0xffffffff for themselves, and some keep handles in signed integers."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestResource:
+    """A resource that the guest itself defines: an opaque number to everybody but the guest."""
+
+    resource: ResourceType
+    rep: int
+
+
+class ResourceTable:
+    """The live handles of one guest instance, at most `limit` at once."""
+
+    __slots__ = ("_borrowed", "_last", "_lent", "_limit", "_owned", "moving")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._last = 0
+        self._owned: dict[int, tuple[ResourceType, Any]] = {}
+        self._borrowed: dict[int, tuple[ResourceType, Any]] = {}
+        self._lent: set[int] = set()
+        self.moving: list[Any] = []
+        """Objects taken by a lift that has not come to its end; `close_all` closes them if it never does."""
+
+    def __len__(self) -> int:
+        return len(self._owned) + len(self._borrowed)
+
+    def insert(self, resource: ResourceType, obj: Any, *, own: bool = True) -> int:
+        """A new handle to `obj`: the guest's own, or lent to it for one export call (`own=False`, to be dropped before
+        `end_call`).  What the guest itself defines is not lent by handle: it gets its own number back.
+
+        Traps over the limit, and closes the object if it was to be the guest's.
+        """
+        if not own and type(obj) is GuestResource:
+            return obj.rep
+        handle = self._last + 1
+        if len(self._owned) + len(self._borrowed) >= self._limit or handle > MAX_HANDLE:
+            if own:
+                _close(obj)
+            raise Trap(f"the guest holds {len(self)} resource handles, its limit", "resource-limit")
+        (self._owned if own else self._borrowed)[handle] = (resource, obj)
+        self._last = handle
+        return handle
+
+    def take_own(self, resource: ResourceType, handle: int) -> Any:
+        """The object of an owned handle, which is used up; closing the object is the caller's from now on."""
+        entry = self._owned.pop(handle, None)
+        if entry is None or handle in self._lent or (entry[0] is not resource and entry[0] != resource):
+            raise self._refusal("move", resource, handle, entry)
+        return entry[1]
+
+    def borrow(self, resource: ResourceType, handle: int) -> Any:
+        """The object of a handle, which stays lent (neither moved nor dropped) until `end_host_call`."""
+        entry = self._owned.get(handle) or self._borrowed.get(handle)
+        if entry is None or (entry[0] is not resource and entry[0] != resource):
+            raise self._refusal("use", resource, handle, None)
+        self._lent.add(handle)
+        return entry[1]
+
+    def end_host_call(self) -> None:
+        """Takes back everything that the guest lent to a host function."""
+        self._lent.clear()
+
+    def end_call(self) -> None:
+        """Ends a call of one of the guest's exports; traps if the guest still holds what was lent to it."""
+        if self._borrowed:
+            raise Trap(f"the guest kept {len(self._borrowed)} borrowed handles past the end of the call", "resource")
+
+    def drop(self, resource: ResourceType, handle: int) -> GuestResource | None:
+        """Drops a handle and closes the object if it was owned.
+
+        Returns what the guest itself defines: its destructor is the caller's to call.
+        """
+        entry = self._owned.pop(handle, None)
+        if entry is None and handle in self._borrowed and handle not in self._lent:
+            lent = self._borrowed[handle]
+            if lent[0] == resource:
+                del self._borrowed[handle]
+                return None
+        if entry is None or handle in self._lent or (entry[0] is not resource and entry[0] != resource):
+            raise self._refusal("drop", resource, handle, entry)
+        if type(entry[1]) is GuestResource:
+            return entry[1]
+        _close(entry[1])
+        return None
+
+    def new(self, resource: ResourceType, rep: int) -> int:
+        """A handle to a resource that the guest itself defines (`[resource-new]`)."""
+        return self.insert(resource, GuestResource(resource, rep))
+
+    def rep(self, resource: ResourceType, handle: int) -> int:
+        """The guest's own number of a resource that it defines (`[resource-rep]`)."""
+        entry = self._owned.get(handle)
+        if entry is None or type(entry[1]) is not GuestResource or entry[0] != resource:
+            raise self._refusal("use", resource, handle, None)
+        return entry[1].rep
+
+    def close_all(self) -> None:
+        """Closes every object that the table owns, the newest first; raises the first error once all are closed."""
+        objects = [obj for _, obj in self._owned.values()] + self.moving
+        self._owned.clear()
+        self._borrowed.clear()
+        self._lent.clear()
+        self.moving = []
+        failed: Exception | None = None
+        for obj in reversed(objects):
+            try:
+                _close(obj)
+            except Exception as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _refusal(self, verb: str, resource: ResourceType, handle: int, entry: tuple[ResourceType, Any] | None) -> Trap:
+        if entry is not None:
+            self._owned[handle] = entry
+        found = self._owned.get(handle) or self._borrowed.get(handle)
+        if found is None:
+            problem = "no such handle"
+        elif found[0] != resource:
+            problem = f"it is a {found[0]}"
+        else:
+            problem = "it is lent to a running call" if handle in self._lent else "it is only borrowed"
+        return Trap(f"cannot {verb} handle {handle} as a {resource}: {problem}", "resource")
+
+
+def _close(obj: Any) -> None:
+    close = getattr(obj, "close", None)
+    if close is not None:
+        close()
