@@ -84,7 +84,7 @@ def _load() -> tuple[Any, Glue, str]:
     # The glue's undefined symbols are wasmtime's: they are found because the library's symbols are made global.
     ctypes.CDLL(str(_library()), mode=ctypes.RTLD_GLOBAL)
     try:
-        from guesthouse._native import _glue
+        from guesthouse._native import _glue  # type: ignore[attr-defined]  # made by build.py
     except ImportError as error:
         raise HostError(f"the native part of guesthouse is not built ({error}); `pip install .` builds it") from error
     glue = cast(Glue, _glue.lib)

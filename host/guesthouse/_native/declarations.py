@@ -50,7 +50,7 @@ def _agrees(declared_type: str, actual: Any) -> bool:
         return declared_type == "void"
     if declared_type in _SCALARS:
         return bool(_SCALARS[declared_type] is actual)
-    is_pointer = issubclass(actual, ctypes._Pointer | ctypes._CFuncPtr | ctypes.c_void_p)
+    is_pointer = issubclass(actual, ctypes._Pointer | type(ctypes.CFUNCTYPE(None)()).__base__ | ctypes.c_void_p)
     # Callback types have names of their own in the header.
     return bool(is_pointer) and (declared_type.endswith(("*", "callback_t")))
 

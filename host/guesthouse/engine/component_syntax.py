@@ -198,9 +198,7 @@ def _instance(reader: Reader, budget: Budget, depth: int) -> Definition:
     at = reader.position
     if _either(reader):
         return Bundle(at, False, _many(reader, "exports", lambda r: (_external_name(r), _sort(r), r.u32())))
-    return Instantiation(
-        at, False, reader.u32(), _many(reader, "arguments", lambda r: (r.name(), _sort(r), r.u32()))
-    )
+    return Instantiation(at, False, reader.u32(), _many(reader, "arguments", lambda r: (r.name(), _sort(r), r.u32())))
 
 
 def _alias(reader: Reader, budget: Budget, depth: int) -> Definition:

@@ -38,3 +38,5 @@ class HostCall:
     """The host interface's word for grants and metrics: `cache`."""
     ambient: bool
     """True where every guest may call it without a grant."""
+    local: bool
+    """True where it touches nothing but its invocation: it may then run in any thread, and not only on the loop's."""

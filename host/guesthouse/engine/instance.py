@@ -53,7 +53,7 @@ class Instance:
     """One guest.  It is also the `LiftContext` of its values: `memory`, `resources` and `lift_budget` are for that."""
 
     __slots__ = (
-        "_awaited", "_brief", "_buried", "_future", "_invocation_budget", "_next", "_on_thread", "_on_worker", "_plan", "_pool", "_slot", "_target", "_turn",
+        "_awaited", "_brief", "_buried", "_future", "_invocation_budget", "_next", "_on_loop", "_on_thread", "_on_worker", "_plan", "_pool", "_slot", "_target", "_turn",
         "_values", "calls_left", "context", "deadline_ns", "error", "export", "fuel_used", "handle", "lift_budget", "limits",
         "memory", "observer", "peak_memory", "pre", "resources", "slices", "status",
     )  # fmt: skip
@@ -81,6 +81,7 @@ class Instance:
         self._next = START
         self._plan: Plan = EMPTY_PLAN
         self._on_worker = False
+        self._on_loop = True
         self._on_thread = False
         self._brief = False
         self._turn = 0
@@ -92,7 +93,7 @@ class Instance:
     def start(self, export: Export, target: Target, args: tuple[Any, ...], *, on_loop: bool = True) -> int:
         """Instantiates, calls the export and runs the first slice; returns a status.
 
-        Outside of the loop's thread (`on_loop=False`) it stops at the first host call.  Raises `TypeError` or
+        Outside of the loop's thread (`on_loop=False`) it stops at the first host call that is not local.  Raises `TypeError` or
         `ValueError` where the arguments do not fit the export's WIT type; the instance is closed then.
         """
         self.export = export
@@ -107,14 +108,17 @@ class Instance:
             return YIELDED
         self._next = CONTINUE
         status = self.handle.start(target, self.deadline_ns, plan.blob, export.flat, plan.blocks)
-        if status == DONE or (status == HOST_CALL and not on_loop):
+        if status == DONE:
             self.status = status
             return status
+        self._on_loop = on_loop
         return self._progress(status)
 
     def _progress(self, status: int) -> int:
         """Answers host calls for as long as that needs no waiting and no worker."""
         while status == HOST_CALL:
+            if not self._on_loop and not self.pre.imports[self.handle.fields.slot].local:
+                break
             if not self._serve_call():
                 status = WAITING
             elif self._on_worker and not self._answer_at_once():
@@ -238,6 +242,7 @@ class Instance:
 
     async def settle(self, workers: Workers) -> int:
         """Carries the guest on until it is done or has failed; cancelling the task cancels the guest."""
+        self._on_loop = True
         status = self.status if self.status != HOST_CALL else self._progress(HOST_CALL)
         try:
             while status in (WAITING, YIELDED):
@@ -280,8 +285,8 @@ class Instance:
         workers.submit(self)
         async with asyncio.timeout(self._seconds_left() + GRACE_SECONDS):
             await future
-        if self.slices == 1 and self.status == DONE:
-            self.pre.hot = False  # it would have fitted into the first slice
+        if self.status == DONE and self.handle.fields.slices == 0:
+            self.pre.hot = False  # it began here and never yielded: the first slice would have been enough
         return self.status
 
     def slice_ended(self, status: int) -> None:

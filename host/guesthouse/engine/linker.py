@@ -38,6 +38,8 @@ class Import:
     floats: str
     """The letters of the core parameters where one of them is a float, else empty."""
     needs_guest: bool
+    local: bool
+    """It may be called in any thread (see `HostCall`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Linker:
         self._check_core(item, call.interface, params, results)
         return Import(
             call, call.interface, call.function, _core_lift, _core_lower, len(params), len(results), "",
-            True,
+            True, call.local,
         )  # fmt: skip
 
     def _resource_drop(self, known: InterfaceType, item: CoreImport) -> Import:
@@ -161,7 +163,7 @@ class Linker:
             raise LinkError(f"the guest drops a resource {name!r} of {known.name}, which has none of that name")
         self._check_core(item, known.name, "i", "")
         lift, lower = _drop(resource)
-        return Import(None, known.name, item.name, lift, lower, 1, 0, "", False)
+        return Import(None, known.name, item.name, lift, lower, 1, 0, "", False, True)
 
     def _check_type(self, module: GuestModule, interface_id: str, name: str, expected: FuncType) -> None:
         if module.world is None or interface_id not in module.world.imports:
@@ -239,4 +241,5 @@ def _typed_import(call: HostCall, signature: Signature) -> Import:
         flat=len(signature.core_results),
         floats=letters if "f" in letters or "F" in letters else "",
         needs_guest=False,
+        local=call.local,
     )

@@ -1,0 +1,167 @@
+"""`Deployer`: from the bytes that a person gives to a `Prepared` deployment: unbundle, fit, compile, check grants, store.
+
+Every reason why a guest cannot run is found here, before anything is stored.  What was compiled is kept, so that after a
+restart a deployment is ready in a fraction of a millisecond.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.dispatcher import Dispatcher
+from guesthouse.dispatch.prepared import Prepared, check_memory, kind_of
+from guesthouse.engine.engine import Engine
+from guesthouse.engine.linker import InstancePre, Linker
+from guesthouse.engine.module import GuestModule
+from guesthouse.engine.unbundle import unbundle
+from guesthouse.errors import LinkError
+from guesthouse.interfaces.base import Interface
+from guesthouse.registry.artefacts import ArtefactStore
+from guesthouse.registry.deployment import Deployment, Manifest, check_name
+from guesthouse.registry.registry import Registry
+from guesthouse.telemetry import FunctionLogs, Metrics
+
+MOST_AT_ONCE = 1
+"""Deploys that compile at the same time: compiling takes a processor for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a module is, imports, exports and needs to be granted; `problem` says why it cannot run here, if it cannot."""
+
+    form: str
+    kind: str
+    size: int
+    core_size: int
+    memory_min: int
+    """Pages of 64 KiB."""
+    imports: Sequence[tuple[str, str, bool]]
+    """Interface, function, and whether this host answers it."""
+    exports: Sequence[str]
+    grants: Sequence[str]
+    typed: bool
+    """False: the module says nothing of WIT types and was checked by core signatures only."""
+    dropped: Sequence[str]
+    problem: str | None
+
+
+class Deployer:
+    """Makes deployments ready; its methods that are not `async` block and are safe from any thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        linker: Linker,
+        interfaces: Iterable[Interface],
+        artefacts: ArtefactStore,
+        registry: Registry,
+        metrics: Metrics,
+        logs: FunctionLogs,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._engine = engine
+        self._linker = linker
+        self._interfaces = {interface.name: interface for interface in interfaces}
+        self._artefacts = artefacts
+        self._registry = registry
+        self._metrics = metrics
+        self._logs = logs
+        self._clock = clock
+        self._programs: WeakValueDictionary[str, InstancePre] = WeakValueDictionary()
+        self._compiling = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def deploy(
+        self, dispatcher: Dispatcher, namespace: str, name: str, wasm: bytes, manifest: Manifest
+    ) -> Deployment:
+        """Makes `wasm` the new version of a function.
+
+        Raises `NotFound` for a name that cannot be, `InvalidModule` and `LinkError` with what stands in the way.
+        """
+        check_name("namespace", namespace)
+        check_name("function", name)
+        async with self._compiling:
+            pre, kind = await asyncio.to_thread(self._check, wasm, manifest)
+        replaced = self._registry.get(namespace, name)
+        stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
+        current = self._registry.get(namespace, name)
+        prepared = Prepared(stored, pre, self._metrics, self._logs)
+        self._configure(stored, pre)
+        if current is stored:
+            dispatcher.adopt(prepared, replaced)
+        return stored
+
+    def prepare(self, deployment: Deployment) -> Prepared:
+        """A deployment that was stored before, ready to be called."""
+        pre = self._programs.get(deployment.digest)
+        if pre is None:
+            wasm = self._registry.wasm(deployment.digest)
+            pre = self._link(unbundle(wasm), deployment.digest)
+        self._configure(deployment, pre)
+        return Prepared(deployment, pre, self._metrics, self._logs)
+
+    def inspect(self, wasm: bytes) -> Inspection:
+        """What can be said of a module without running it.  Raises `InvalidModule` for what is none."""
+        module = unbundle(wasm)
+        problem, pre = None, None
+        try:
+            pre = self._link(module, _digest(wasm))
+            kind = kind_of(pre)
+        except LinkError as error:
+            problem, kind = str(error), "unknown"
+        answered = self._linker.answered(module)
+        return Inspection(
+            form=module.form,
+            kind=kind,
+            size=len(wasm),
+            core_size=len(module.core),
+            memory_min=module.memory_min,
+            imports=answered,
+            exports=sorted(f"{i}#{n}" if i else n for i, n in pre.exports) if pre else sorted(module.exports),
+            grants=sorted(self._needed(pre)) if pre else (),
+            typed=module.world is not None,
+            dropped=module.dropped,
+            problem=problem,
+        )
+
+    # -- steps
+
+    def _check(self, wasm: bytes, manifest: Manifest) -> tuple[InstancePre, str]:
+        module = unbundle(wasm)
+        check_memory(manifest.limits, module.memory_min)
+        digest = _digest(wasm)
+        pre = self._programs.get(digest) or self._link(module, digest)
+        if manifest.grants is not None:
+            missing = sorted(self._needed(pre) - manifest.grants)
+            if missing:
+                raise LinkError(f"the guest uses what it was not granted: {', '.join(missing)}")
+        return pre, kind_of(pre)
+
+    def _needed(self, pre: InstancePre) -> frozenset[str]:
+        return frozenset(name for name in pre.used if not self._interfaces[name].ambient)
+
+    def _link(self, module: GuestModule, digest: str) -> InstancePre:
+        self._linker.imports(module)  # what does not fit is found before the time for compiling is spent
+        artefact = self._artefacts.load(digest, self._engine.fingerprint)
+        if artefact is None:
+            began = self._clock.monotonic_ns()
+            artefact = self._engine.compile(module.core)
+            self._metrics.compiled(self._clock.monotonic_ns() - began)
+            self._artefacts.save(digest, self._engine.fingerprint, artefact)
+        began = self._clock.monotonic_ns()
+        pre = self._linker.link(module, self._engine.load(artefact))
+        self._metrics.loaded(self._clock.monotonic_ns() - began)
+        self._programs[digest] = pre
+        return pre
+
+    def _configure(self, deployment: Deployment, pre: InstancePre) -> None:
+        for name in pre.used:
+            self._interfaces[name].configure(deployment)
+
+
+def _digest(wasm: bytes) -> str:
+    return hashlib.sha256(wasm).hexdigest()

@@ -1,0 +1,219 @@
+"""`Dispatcher`: every way of calling a function goes through here, to one pool of instances.
+
+Promises: no more guests alive than slots; a call that is refused leaves nothing behind; after `drain` nothing runs.
+Must not know how requests come in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.outcome import Outcome
+from guesthouse.dispatch.prepared import Entry, Prepared
+from guesthouse.dispatch.running import Running
+from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
+from guesthouse.engine.instance import Instance, Observer
+from guesthouse.engine.linker import Import
+from guesthouse.engine.pool import InstancePool
+from guesthouse.engine.worker import Workers
+from guesthouse.errors import BadRequest, BodyTooLarge, Draining
+from guesthouse.interfaces.bytes import Buffer, collect
+from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebRequest
+from guesthouse.queue.spawns import Spawns
+from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.registry import Registry
+from guesthouse.telemetry import InvocationLog, Metrics, logger
+
+Body = bytes | AsyncIterator[bytes]
+DRAIN_STEP_S = 0.01
+
+log = logger(__name__)
+
+
+class HostCallObserver(Observer):
+    """Counts host calls, and tells the host's log of those whose author made a mistake."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def host_call(self, slot: Import, outcome: str) -> None:
+        self._metrics.host_call(slot.interface, slot.function, outcome)
+
+    def host_error(self, slot: Import, error: BaseException) -> None:
+        log.error("host function failed", interface=slot.interface, function=slot.function, exc_info=error)
+
+
+class Dispatcher:
+    """Runs invocations.  `prepare` links a deployment that is not linked yet; it may block for milliseconds."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        prepare: Callable[[Deployment], Prepared],
+        slots: int,
+        metrics: Metrics,
+        spawns: Spawns,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._prepare = prepare
+        self._prepared: dict[int, Prepared] = {}
+        self._metrics = metrics
+        self._clock = clock
+        self._observer = HostCallObserver(metrics)
+        self.pool = InstancePool(slots)
+        self.workers = Workers()
+        self.draining = False
+        self._id_prefix = clock.random_bytes(8).hex()
+        self._count = 0
+        self.spawner = SpawnQueue(self, registry, spawns, metrics, clock)
+
+    # -- calling
+
+    async def web(
+        self, deployment: Deployment, request: WebRequest, body: Body, sink: ResponseSink | None = None
+    ) -> Outcome:
+        """Calls a web function and waits for its outcome.
+
+        Raises `AdmissionFull`, `Draining`, `BodyTooLarge`, or `BadRequest` where it is no web function; what the guest
+        does wrong is in the outcome.
+        """
+        if id(deployment) not in self._prepared:
+            await self.load(deployment)
+        started = self.web_now(deployment, request, body, sink)
+        return started if isinstance(started, Outcome) else await started.wait()
+
+    def web_now(
+        self,
+        deployment: Deployment,
+        request: WebRequest,
+        body: Body,
+        sink: ResponseSink | None = None,
+        *,
+        on_loop: bool = True,
+    ) -> Outcome | Running:
+        """`web` as far as it goes without waiting: the outcome, or what `wait` carries on."""
+        prepared = self._prepared.get(id(deployment)) or self._load_now(deployment)
+        entry = prepared.web
+        if entry is None:
+            raise BadRequest(f"{deployment.path} is a {deployment.kind} function: it cannot be called over HTTP")
+        limits = prepared.limits
+        if isinstance(body, bytes):
+            if len(body) > limits.request_bytes:
+                raise BodyTooLarge(f"the body is over {limits.request_bytes} bytes")
+            args: tuple[Any, ...] = (("buffer", Buffer(body)),) if entry.takes_buffer else (body,)
+        elif entry.takes_buffer:
+            args = (("buffer", Buffer(source=body, limit=limits.request_bytes)),)
+        else:
+            raise BadRequest(f"{deployment.path} is built on the older interface: collect its body first")
+        running = self._admit(prepared, entry, "web", request=request, sink=sink)
+        return running.start(args, on_loop=on_loop) or running
+
+    def call_now(
+        self, deployment: Deployment, interface: str, function: str, args: tuple[Any, ...], *, on_loop: bool = True
+    ) -> Outcome | Running:
+        """Calls any typed export; `Outcome.value` is its result.  Raises `BadRequest`, `TypeError` and `ValueError`."""
+        prepared = self._prepared.get(id(deployment)) or self._load_now(deployment)
+        running = self._admit(prepared, prepared.function(interface, function), "call")
+        return running.start(args, on_loop=on_loop) or running
+
+    async def run_spawned(
+        self, deployment: Deployment, payload: bytes, invocation_id: str, root: str, depth: int
+    ) -> Outcome:
+        """Runs a spawn function to its end."""
+        await self.load(deployment)
+        prepared = self._prepared[id(deployment)]
+        entry = prepared.spawn
+        assert entry is not None, "the spawner checked that it is a spawn function"
+        args = (("buffer", Buffer(payload)),) if entry.takes_buffer else (payload,)
+        running = self._admit(prepared, entry, "spawn", invocation_id=invocation_id, root=root, depth=depth)
+        return running.start(args) or await running.wait()
+
+    def new_id(self) -> str:
+        """A new invocation id: unique, in the order of their making within one process."""
+        self._count += 1
+        return f"{self._id_prefix}{self._count:012x}"
+
+    # -- deployments
+
+    async def load(self, deployment: Deployment) -> Prepared:
+        """The deployment, linked; the first call of one links it in a thread."""
+        prepared = self._prepared.get(id(deployment))
+        if prepared is None:
+            prepared = await asyncio.to_thread(self._prepare, deployment)
+            self._prepared[id(deployment)] = prepared
+        return prepared
+
+    def adopt(self, prepared: Prepared, replaced: Deployment | None) -> None:
+        """Takes a deployment that was linked at deploy, and forgets the one it replaces; running calls keep theirs."""
+        self._prepared[id(prepared.deployment)] = prepared
+        self.forget(replaced)
+
+    def forget(self, deployment: Deployment | None) -> None:
+        """Drops what was kept for a deployment that is not current any more."""
+        if deployment is not None:
+            self._prepared.pop(id(deployment), None)
+
+    def _load_now(self, deployment: Deployment) -> Prepared:
+        prepared = self._prepared[id(deployment)] = self._prepare(deployment)
+        return prepared
+
+    # -- the end
+
+    async def drain(self, timeout_s: float) -> None:
+        """Takes no new work, waits for what runs, and cancels what is left after `timeout_s` seconds."""
+        self.draining = True
+        deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while (self.pool.in_use or self.spawner.in_flight) and self._clock.monotonic_ns() < deadline:
+            await asyncio.sleep(DRAIN_STEP_S)
+        await self.spawner.cancel_all()
+
+    def close(self) -> None:
+        """Stops the workers; call after `drain`."""
+        self.workers.close()
+
+    def _ended(self, invocation: Invocation, record: InvocationLog, outcome: Outcome) -> None:
+        """Told of every invocation that ended, before its outcome is counted."""
+        if invocation.mode == "spawn":
+            complete_spawn(outcome, record)
+        if not invocation.depth:
+            self.spawner.root_ended(invocation.id)
+        dropped = record.close()
+        if dropped:
+            self._metrics.log_lines_dropped(dropped)
+
+    # -- admission
+
+    def _admit(
+        self,
+        prepared: Prepared,
+        entry: Entry,
+        mode: str,
+        *,
+        request: WebRequest | None = None,
+        sink: ResponseSink | None = None,
+        invocation_id: str = "",
+        root: str = "",
+        depth: int = 0,
+    ) -> Running:
+        if self.draining:
+            raise Draining
+        started_ns = self._clock.monotonic_ns()
+        limits = prepared.limits
+        own_id = invocation_id or self.new_id()
+        record = InvocationLog(limits, own_id, prepared.log, self._clock)
+        deadline_ns = started_ns + limits.deadline_ms * 1_000_000
+        invocation = Invocation(
+            own_id, prepared.deployment, mode, limits, deadline_ns, record, request, sink, root or own_id, depth
+        )
+        instance = Instance(self.pool, prepared.pre, limits, deadline_ns, invocation, self._observer)
+        return Running(
+            instance, invocation, entry, record, self.workers, self._clock, started_ns, self._ended
+        )
+
+
+async def collected(body: Body, limit: int) -> bytes:
+    """A whole request body, for functions of the older interface.  Raises `BodyTooLarge`."""
+    return body if isinstance(body, bytes) else await collect(("buffer", Buffer(source=body, limit=limit)), limit)

@@ -1,0 +1,101 @@
+"""`Prepared`: a deployment that is linked and ready to be called, and what decides which export a call goes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from guesthouse._native.handle import Target
+from guesthouse.engine.linker import Export, InstancePre
+from guesthouse.errors import BadRequest, InvalidModule
+from guesthouse.limits import PAGE, Limits
+from guesthouse.registry.deployment import Deployment
+from guesthouse.telemetry import FunctionLogs, Metrics, Recorder
+
+WEB = (
+    ("momento:web-function/guest-function-web@1.0.0", "invoke"),
+    ("momento:functions/guest-function-web@1.0.0", "post"),
+)
+"""The exports that make a web function, newest first; `post` takes plain bytes."""
+SPAWN = (
+    ("momento:spawn-function/guest-function-spawn@1.0.0", "spawned"),
+    ("momento:functions/guest-function-spawn@1.0.0", "spawned"),
+)
+SLICE_TICKS = 2
+"""A slice is one to two epochs of a millisecond: a guest that needs microseconds is not cut by a tick that falls into it."""
+
+
+def kind_of(pre: InstancePre) -> str:
+    """web, spawn or library, told from the exports; raises `InvalidModule` where there is nothing to call."""
+    if any(key in pre.exports for key in WEB):
+        return "web"
+    if any(key in pre.exports for key in SPAWN):
+        return "spawn"
+    if pre.exports:
+        return "library"
+    raise InvalidModule("the module exports no function that can be called: neither web, nor spawn, nor one with a WIT type")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One export of a deployment, with all that a call of it needs."""
+
+    export: Export
+    target: Target
+    recorder: Recorder
+    takes_buffer: bool
+    """The newer interfaces take `data`, which may be a buffer; the older ones take plain bytes."""
+
+
+class Prepared:
+    """A deployment, linked, with its limits made ready for the native side."""
+
+    __slots__ = ("_entries", "_metrics", "deployment", "limits", "log", "pre", "spawn", "web")
+
+    def __init__(self, deployment: Deployment, pre: InstancePre, metrics: Metrics, logs: FunctionLogs) -> None:
+        self.deployment = deployment
+        self.pre = pre
+        self.limits = deployment.manifest.limits
+        self._metrics = metrics
+        self.log = logs.of(deployment.path)
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self.web = self._first(WEB, "web")
+        self.spawn = self._first(SPAWN, "spawn")
+
+    def function(self, interface: str, name: str) -> Entry:
+        """Any typed export.  Raises `BadRequest` with the names there are."""
+        entry = self._entries.get((interface, name))
+        if entry is not None:
+            return entry
+        export = self.pre.exports.get((interface, name))
+        if export is None:
+            names = ", ".join(sorted(f"{i}#{n}" if i else n for i, n in self.pre.exports)) or "none"
+            raise BadRequest(f"{self.deployment.path} exports no {name!r}; it exports: {names}")
+        entry = self._entries[interface, name] = self._entry(export, "call", False)
+        return entry
+
+    def _first(self, keys: tuple[tuple[str, str], ...], mode: str) -> Entry | None:
+        for number, key in enumerate(keys):
+            if key in self.pre.exports:
+                return self._entry(self.pre.exports[key], mode, number == 0)
+        return None
+
+    def _entry(self, export: Export, mode: str, takes_buffer: bool) -> Entry:
+        limits = self.limits
+        target = Target(
+            self.pre.program,
+            export.index,
+            fuel=limits.fuel,
+            memory=limits.memory_bytes,
+            tables=limits.table_elements,
+            realloc_ns=limits.realloc_ms * 1_000_000,
+            ticks=SLICE_TICKS,
+        )
+        return Entry(export, target, self._metrics.recorder(self.deployment.path, mode), takes_buffer)
+
+
+def check_memory(limits: Limits, memory_min: int) -> None:
+    """Refuses a memory limit that the module exceeds before it runs; `memory_min` is in pages."""
+    if memory_min * PAGE > limits.memory_bytes:
+        raise InvalidModule(
+            f"the module begins with {memory_min * PAGE} bytes of memory, over its limit of {limits.memory_bytes}"
+        )

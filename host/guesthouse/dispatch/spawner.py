@@ -1,0 +1,157 @@
+"""`SpawnQueue`: functions that functions start: at most once, never retried, every one counted with its outcome.
+
+A spawn is accepted when its row is on disk.  The row goes when the run has ended, however it ended; rows that are found
+when the host starts belong to runs that a crash cut off: they are counted as lost and not run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from guesthouse.clock import Clock
+from guesthouse.dispatch.outcome import DROPPED_PANIC, Outcome, spawn_result
+from guesthouse.errors import BodyTooLarge, Cancelled, Draining, GuesthouseError, NotFound
+from guesthouse.interfaces.invocation import Invocation
+from guesthouse.interfaces.spawn import SpawnLimit
+from guesthouse.queue.spawns import Spawns
+from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.registry import Registry
+from guesthouse.telemetry import InvocationLog, Metrics, logger
+
+if TYPE_CHECKING:
+    from guesthouse.dispatch.dispatcher import Dispatcher
+
+MOST_IN_FLIGHT = 10_000
+"""Accepted spawns that have not ended: each keeps its payload in memory."""
+MOST_AT_ONCE = 256
+"""Spawned guests that run at the same time; the rest waits, so that web calls keep slots of the pool."""
+
+log = logger(__name__)
+
+
+class SpawnQueue:
+    """Accepts spawns and runs them."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, registry: Registry, spawns: Spawns, metrics: Metrics, clock: Clock
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._registry = registry
+        self._spawns = spawns
+        self._metrics = metrics
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._families: dict[str, list[int]] = {}
+        self._places = asyncio.Semaphore(MOST_AT_ONCE)
+
+    @property
+    def in_flight(self) -> int:
+        """Spawns that were accepted and have not ended."""
+        return len(self._tasks)
+
+    async def count_lost(self) -> int:
+        """Counts the runs that the last process left unfinished; once, when the host starts."""
+        lost = await self._spawns.sweep_lost()
+        for row in lost:
+            self._metrics.spawn("lost")
+            log.warning("spawned run was lost in a crash", function=f"{row.namespace}/{row.name}", invocation_id=row.id)
+        return len(lost)
+
+    async def spawn(self, parent: Invocation, name: str, payload: bytes) -> None:
+        """Accepts a run in the parent's namespace (see `interfaces.spawn.Spawner`)."""
+        deployment = self._registry.get(parent.deployment.namespace, name)
+        if deployment is None or deployment.kind != "spawn":
+            raise NotFound(f"there is no spawn function {name!r}")
+        depth = parent.depth + 1
+        if depth > parent.limits.spawn_depth:
+            raise SpawnLimit(f"depth: functions spawned functions {parent.limits.spawn_depth} times in a row")
+        self._join_family(parent)
+        try:
+            await self.submit(deployment, payload, root=parent.root, depth=depth)
+        except BaseException:
+            self._leave_family(parent.root)
+            raise
+
+    async def submit(self, deployment: Deployment, payload: bytes, *, root: str = "", depth: int = 0) -> str:
+        """Accepts a run of a spawn function and returns its invocation id once the row is on disk.
+
+        Raises `BodyTooLarge`, `Draining` and `SpawnLimit`.
+        """
+        limits = deployment.manifest.limits
+        if len(payload) > limits.request_bytes:
+            raise BodyTooLarge(f"the payload is over {limits.request_bytes} bytes")
+        if self._dispatcher.draining:
+            raise Draining
+        if len(self._tasks) >= MOST_IN_FLIGHT:
+            raise SpawnLimit("the spawn queue is full")
+        invocation_id = self._dispatcher.new_id()
+        await self._spawns.begin(
+            invocation_id,
+            deployment.namespace,
+            deployment.name,
+            version=deployment.version,
+            root=root or invocation_id,
+            depth=depth,
+        )
+        work = self._run(deployment, payload, invocation_id, root or invocation_id, depth)
+        task = asyncio.get_running_loop().create_task(work, name=f"spawn {deployment.path}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return invocation_id
+
+    async def cancel_all(self) -> None:
+        """Ends every run that is still there; each is counted as cancelled."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def root_ended(self, invocation_id: str) -> None:
+        """Told of every invocation that ended and was not spawned."""
+        if invocation_id in self._families:
+            self._leave_family(invocation_id)
+
+    # -- one run
+
+    async def _run(self, deployment: Deployment, payload: bytes, invocation_id: str, root: str, depth: int) -> None:
+        result = "cancelled"
+        try:
+            async with self._places:
+                outcome = await self._dispatcher.run_spawned(deployment, payload, invocation_id, root, depth)
+            result = outcome.result
+        except (GuesthouseError, asyncio.CancelledError) as error:
+            log.warning("spawned run did not begin", function=deployment.path, invocation_id=invocation_id, error=str(error))
+            if not isinstance(error, Cancelled | Draining | asyncio.CancelledError):
+                result = "trapped"
+        finally:
+            self._metrics.spawn(result)
+            self._spawns.end(invocation_id)
+            if depth:
+                self._leave_family(root)
+
+    # -- families: all that descend from one root
+
+    def _join_family(self, parent: Invocation) -> None:
+        family = self._families.setdefault(parent.root, [0, 1])
+        if family[0] >= parent.limits.spawn_fanout:
+            raise SpawnLimit(f"fan-out: one invocation led to {parent.limits.spawn_fanout} spawned runs")
+        family[0] += 1
+        family[1] += 1
+
+    def _leave_family(self, root: str) -> None:
+        family = self._families.get(root)
+        if family is not None:
+            family[1] -= 1
+            if family[1] <= 0:
+                del self._families[root]
+
+
+def complete_spawn(outcome: Outcome, record: InvocationLog) -> None:
+    """Reads a spawn function's own word for how it went; a payload that did not decode counts as dropped."""
+    if outcome.error is None:
+        outcome.result, note = spawn_result(outcome.value)
+        if note is not None:
+            record.write("info" if outcome.result == "ok" else "error", note, "system")
+    elif outcome.result == "trapped" and any(line.text.startswith(DROPPED_PANIC) for line in record.records):
+        outcome.result = "dropped"

@@ -1,0 +1,297 @@
+"""`AsyncHost` and `Host`: where all parts meet; the library's front door for asyncio and for plain programs.
+
+    from guesthouse import Host
+
+    with Host() as host:
+        host.deploy("greet", Path("greet.wasm").read_bytes())
+        print(host.invoke("greet", b'{"name": "Ada"}').text)
+
+Without a data directory everything is kept in memory; with one, functions survive the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.deployer import Deployer, Inspection
+from guesthouse.dispatch.dispatcher import Dispatcher
+from guesthouse.dispatch.outcome import Outcome
+from guesthouse.engine.engine import Engine, EngineConfig
+from guesthouse.engine.linker import Linker
+from guesthouse.engine.wit import Abi
+from guesthouse.errors import HostError, NotFound
+from guesthouse.interfaces import standard
+from guesthouse.interfaces.base import Interface
+from guesthouse.interfaces.cache import MemoryCache
+from guesthouse.interfaces.invocation import WebRequest
+from guesthouse.interfaces.topic import TopicBroker
+from guesthouse.limits import Limits
+from guesthouse.net.client import OutboundClient, OutboundConfig
+from guesthouse.queue.spawns import Spawns
+from guesthouse.registry.artefacts import ArtefactStore, load_host_key
+from guesthouse.registry.deployment import Deployment, Manifest
+from guesthouse.registry.registry import Registry
+from guesthouse.registry.tokens import Tokens
+from guesthouse.storage.database import Database
+from guesthouse.storage.directory import DataDirectory
+from guesthouse.telemetry import FunctionLogs, Metrics
+
+T = TypeVar("T")
+DRAIN_SECONDS = 5.0
+
+
+class LateSpawner:
+    """Stands in for the spawn queue while the interfaces that need it are made before it."""
+
+    def __init__(self) -> None:
+        self.dispatcher: Dispatcher | None = None
+
+    async def spawn(self, parent: Any, name: str, payload: bytes) -> None:
+        """Passes on to the dispatcher's queue."""
+        assert self.dispatcher is not None
+        await self.dispatcher.spawner.spawn(parent, name, payload)
+
+
+class AsyncHost:
+    """Runs guest functions from asyncio: `async with AsyncHost() as host: …`.
+
+    `interfaces` are your own host interfaces, `outbound` says where guests may send HTTP requests, `limits` are the
+    defaults of functions that are deployed without any, `slots` bounds the guests alive at once.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | str | None = None,
+        *,
+        interfaces: Iterable[Interface] = (),
+        outbound: OutboundConfig | None = None,
+        limits: Limits | None = None,
+        slots: int | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._directory = None if data_dir is None else DataDirectory(Path(data_dir))
+        self._own = tuple(interfaces)
+        self._clock = clock
+        self.default_limits = limits or Limits()
+        self.engine = Engine(EngineConfig(slots=slots))
+        self.metrics = Metrics()
+        self.logs = FunctionLogs()
+        path = None if self._directory is None else self._directory.path
+        self.database = Database(None if self._directory is None else self._directory.database)
+        self.registry = Registry(self.database, path, clock)
+        self.tokens = Tokens(self.database, clock)
+        key = b"" if path is None else load_host_key(path)
+        artefacts = ArtefactStore(None if path is None else path / "artefacts", key)
+        self.outbound = OutboundClient(outbound)
+        late = LateSpawner()
+        self.topics = TopicBroker()
+        self.cache = MemoryCache(clock)
+        self.interfaces = [
+            *standard(clock, cache=self.cache, topics=self.topics, spawner=late, http_client=self.outbound),
+            *self._own,
+        ]
+        calls = [call for interface in self.interfaces for call in interface.host_calls()]
+        linker = Linker(self.engine, self._abi(), calls)
+        self.deployer = Deployer(
+            self.engine, linker, self.interfaces, artefacts, self.registry, self.metrics, self.logs, clock
+        )
+        self.dispatcher = late.dispatcher = Dispatcher(
+            self.registry,
+            self.deployer.prepare,
+            self.engine.slots,
+            self.metrics,
+            Spawns(self.database, clock),
+            clock,
+        )
+        self._closed = False
+
+    def _abi(self) -> Abi:
+        abi = Abi.load()
+        for interface in self._own:
+            if interface.wit:
+                abi.add(interface.wit)
+        return abi
+
+    async def __aenter__(self) -> AsyncHost:
+        await self.dispatcher.spawner.count_lost()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def deploy(
+        self,
+        name: str,
+        wasm: bytes,
+        *,
+        namespace: str = "default",
+        description: str = "",
+        environment: Mapping[str, str] | None = None,
+        limits: Mapping[str, int] | None = None,
+        grants: Iterable[str] | None = None,
+    ) -> Deployment:
+        """Makes `wasm` (a component or a core module) the new version of a function.
+
+        `limits` changes fields of `Limits`; `grants` names the interfaces that the guest may use, all if not given.
+        Raises `InvalidModule` or `LinkError` with what stands in the way, `BadRequest` and `NotFound` for bad arguments.
+        """
+        manifest = Manifest(
+            description,
+            dict(environment or {}),
+            self.default_limits.with_changes(dict(limits or {})),
+            None if grants is None else frozenset(grants),
+        )
+        return await self.deployer.deploy(self.dispatcher, namespace, name, wasm, manifest)
+
+    async def delete(self, name: str, *, namespace: str = "default") -> bool:
+        """Deletes a function with all its versions; whether there was one.  Running calls end on theirs."""
+        self.dispatcher.forget(self.registry.get(namespace, name))
+        return await self.registry.delete(namespace, name)
+
+    async def invoke(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        namespace: str = "default",
+        method: str = "POST",
+        path: str | None = None,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Outcome:
+        """Calls a web function.  Raises `NotFound`, `AdmissionFull`, `BodyTooLarge`; the rest is in the outcome."""
+        request = WebRequest(method, path, query, headers)
+        started = self.dispatcher.web_now(self.deployment(name, namespace), request, body)
+        return started if isinstance(started, Outcome) else await started.wait()
+
+    async def call(
+        self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default"
+    ) -> Any:
+        """Calls a typed export with Python values (see `engine.values`) and returns its result; raises its `Trap`."""
+        started = self.dispatcher.call_now(self.deployment(name, namespace), interface, function, args)
+        outcome = started if isinstance(started, Outcome) else await started.wait()
+        return outcome.unwrap().value
+
+    async def spawn(self, name: str, payload: bytes = b"", *, namespace: str = "default") -> str:
+        """Starts a spawn function: at most once, and returns the invocation's id once it is accepted."""
+        deployment = self.deployment(name, namespace)
+        if deployment.kind != "spawn":
+            raise NotFound(f"{deployment.path} is a {deployment.kind} function, not a spawn function")
+        return await self.dispatcher.spawner.submit(deployment, payload)
+
+    def inspect(self, wasm: bytes) -> Inspection:
+        """What a module imports, exports and must be granted; compiles it, so it may take a second."""
+        return self.deployer.inspect(wasm)
+
+    def deployment(self, name: str, namespace: str = "default") -> Deployment:
+        """The current version of a function.  Raises `NotFound`."""
+        found = self.registry.get(namespace, name)
+        if found is None:
+            raise NotFound(f"there is no function {namespace}/{name}")
+        return found
+
+    async def close(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """Waits for what runs, at most `drain_seconds`, and gives everything back; may be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.dispatcher.drain(drain_seconds)
+        for interface in self.interfaces:
+            await interface.close()
+        await self.outbound.close()
+        self.dispatcher.close()
+        self.database.close()
+        if self._directory is not None:
+            self._directory.close()
+
+
+class Host:
+    """`AsyncHost` for plain programs: the same verbs without `await`, from any thread.
+
+    A call runs in the calling thread as long as the guest only computes; what waits is carried on by one background loop.
+    """
+
+    def __init__(self, data_dir: Path | str | None = None, **options: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="guesthouse-loop", daemon=True)
+        self._thread.start()
+        try:
+            self.inner = self._run(self._open(data_dir, options))
+        except BaseException:
+            self._stop()
+            raise
+
+    @staticmethod
+    async def _open(data_dir: Path | str | None, options: dict[str, Any]) -> AsyncHost:
+        return await AsyncHost(data_dir, **options).__aenter__()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def deploy(self, name: str, wasm: bytes, **options: Any) -> Deployment:
+        """See `AsyncHost.deploy`."""
+        return self._run(self.inner.deploy(name, wasm, **options))
+
+    def delete(self, name: str, *, namespace: str = "default") -> bool:
+        """See `AsyncHost.delete`."""
+        return self._run(self.inner.delete(name, namespace=namespace))
+
+    def invoke(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        namespace: str = "default",
+        method: str = "POST",
+        path: str | None = None,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Outcome:
+        """See `AsyncHost.invoke`."""
+        inner = self.inner
+        request = WebRequest(method, path, query, headers)
+        started = inner.dispatcher.web_now(inner.deployment(name, namespace), request, body, on_loop=False)
+        return started if isinstance(started, Outcome) else self._run(started.wait())
+
+    def call(self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default") -> Any:
+        """See `AsyncHost.call`."""
+        inner = self.inner
+        started = inner.dispatcher.call_now(
+            inner.deployment(name, namespace), interface, function, args, on_loop=False
+        )
+        outcome = started if isinstance(started, Outcome) else self._run(started.wait())
+        return outcome.unwrap().value
+
+    def spawn(self, name: str, payload: bytes = b"", *, namespace: str = "default") -> str:
+        """See `AsyncHost.spawn`."""
+        return self._run(self.inner.spawn(name, payload, namespace=namespace))
+
+    def inspect(self, wasm: bytes) -> Inspection:
+        """See `AsyncHost.inspect`."""
+        return self.inner.inspect(wasm)
+
+    def close(self) -> None:
+        """See `AsyncHost.close`."""
+        if self._thread.is_alive():
+            self._run(self.inner.close())
+            self._stop()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise HostError("a host function called the synchronous Host it is running in: use AsyncHost there")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -1,0 +1,76 @@
+"""`Interface`: what a host interface is, in three moments: configured at deploy, opened per invocation, called by the guest.
+
+An interface is one folder.  Nothing else in the project names it: its WIT comes from `abi/` (or from `wit_text`, for
+interfaces that users write), its functions are found by the `@host_call` marks on its methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from guesthouse.engine.hostcall import Effect, HostCall
+
+if TYPE_CHECKING:
+    from guesthouse.interfaces.invocation import Invocation
+    from guesthouse.registry.deployment import Deployment
+
+__all__ = ["Effect", "HostCall", "Interface", "host_call"]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def host_call(
+    interface: str, function: str, effect: Effect = Effect.NONE, *, blocking: bool = False, core: str | None = None
+) -> Callable[[Method], Method]:
+    """Marks a method as the answer to a WIT function; may be stacked to answer several (both generations of an interface).
+
+    The method is called as `method(invocation, *args)` with the values of `engine.values`, and returns the WIT result
+    in the same form; see `HostCall` for `core`.  It may be plain or `async def`, runs on the host's loop, and needs no locks.  `blocking=True` says
+    that a plain method blocks: it gets a thread.  Whatever it raises becomes a trap of that one invocation.
+    """
+
+    def mark(method: Method) -> Method:
+        marks = getattr(method, "__host_calls__", ())
+        method.__host_calls__ = (*marks, (interface, function, effect, blocking, core))  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Interface:
+    """One capability of the host.  Subclass it, mark methods with `host_call`, and hand an object of it to the `Host`."""
+
+    name: ClassVar[str]
+    """The word for it in grants, metrics and the configuration: `cache`, `http`, `log`."""
+    wit: ClassVar[str] = ""
+    """WIT text of an interface that is not in `abi/`; users' own interfaces put theirs here."""
+    resources: ClassVar[dict[tuple[str, str], type]] = {}
+    """Python class of each resource it owns, by (interface id, resource name).  An object of it is what handles stand for;
+    its `close()`, if it has one, is called when the guest drops the handle or the invocation ends."""
+    ambient: ClassVar[bool] = False
+    """True for what every guest may use without a grant (bytes, web support, WASI)."""
+
+    local: ClassVar[bool] = False
+    """True for what touches nothing but the invocation: a synchronous caller's thread then answers it itself."""
+
+    def configure(self, deployment: Deployment) -> None:
+        """Called once at each deploy of a guest that imports this: checks what it was granted, builds shared state.
+
+        Raises an `InputError` to refuse the deploy.  Must not block.
+        """
+
+    def open(self, invocation: Invocation) -> Any:
+        """Called at the first host call of each invocation that makes one; what it returns is `invocation.state(self)`."""
+        return None
+
+    async def close(self) -> None:
+        """Called once when the host stops."""
+
+    def host_calls(self) -> Iterator[HostCall]:
+        """Every function that this object answers."""
+        for attribute in dir(type(self)):
+            for mark in getattr(getattr(type(self), attribute), "__host_calls__", ()):
+                interface, function, effect, blocking, core = mark
+                method = getattr(self, attribute)
+                yield HostCall(interface, function, effect, blocking, core, method, self.name, self.ambient, self.local)
