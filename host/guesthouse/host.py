@@ -19,10 +19,11 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.collector import Collector
 from guesthouse.dispatch.deployer import Deployer, Inspection
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.outcome import Outcome
-from guesthouse.engine.engine import Engine, EngineConfig
+from guesthouse.engine.engine import engine_of_process
 from guesthouse.engine.linker import Linker
 from guesthouse.engine.wit import Abi
 from guesthouse.errors import HostError, NotFound
@@ -30,6 +31,7 @@ from guesthouse.interfaces import standard
 from guesthouse.interfaces.base import Interface
 from guesthouse.interfaces.cache import MemoryCache
 from guesthouse.interfaces.invocation import WebRequest
+from guesthouse.interfaces.log import LogInterface
 from guesthouse.interfaces.topic import TopicBroker
 from guesthouse.limits import Limits
 from guesthouse.net.client import OutboundClient, OutboundConfig
@@ -40,8 +42,9 @@ from guesthouse.registry.registry import Registry
 from guesthouse.registry.tokens import Tokens
 from guesthouse.storage.database import Database
 from guesthouse.storage.directory import DataDirectory
-from guesthouse.telemetry import FunctionLogs, Metrics
+from guesthouse.telemetry import FunctionLogs, Metrics, logger
 
+log = logger(__name__)
 T = TypeVar("T")
 DRAIN_SECONDS = 5.0
 
@@ -62,7 +65,8 @@ class AsyncHost:
     """Runs guest functions from asyncio: `async with AsyncHost() as host: …`.
 
     `interfaces` are your own host interfaces, `outbound` says where guests may send HTTP requests, `limits` are the
-    defaults of functions that are deployed without any, `slots` bounds the guests alive at once.
+    defaults of functions that are deployed without any, `slots` bounds the guests alive at once (by default, and at
+    most, as many as the machine allows; all hosts of a process share them).
     """
 
     def __init__(
@@ -79,15 +83,16 @@ class AsyncHost:
         self._own = tuple(interfaces)
         self._clock = clock
         self.default_limits = limits or Limits()
-        self.engine = Engine(EngineConfig(slots=slots))
+        self.engine = engine_of_process()
         self.metrics = Metrics()
         self.logs = FunctionLogs()
         path = None if self._directory is None else self._directory.path
         self.database = Database(None if self._directory is None else self._directory.database)
         self.registry = Registry(self.database, path, clock)
         self.tokens = Tokens(self.database, clock)
-        key = b"" if path is None else load_host_key(path)
-        artefacts = ArtefactStore(None if path is None else path / "artefacts", key)
+        key = b"" if path is None else load_host_key(path, rejected=_alarm)
+        artefacts = ArtefactStore(None if path is None else path / "artefacts", key, rejected=_alarm)
+        artefacts.sweep(self.registry.digests(), self.engine.fingerprint)
         self.outbound = OutboundClient(outbound)
         late = LateSpawner()
         self.topics = TopicBroker()
@@ -104,12 +109,16 @@ class AsyncHost:
         self.dispatcher = late.dispatcher = Dispatcher(
             self.registry,
             self.deployer.prepare,
-            self.engine.slots,
+            min(slots or self.engine.slots, self.engine.slots),
             self.metrics,
             Spawns(self.database, clock),
+            self._log_interface().system,
             clock,
         )
         self._closed = False
+
+    def _log_interface(self) -> LogInterface:
+        return next(interface for interface in self.interfaces if isinstance(interface, LogInterface))
 
     def _abi(self) -> Abi:
         abi = Abi.load()
@@ -166,9 +175,10 @@ class AsyncHost:
         headers: Sequence[tuple[str, str]] = (),
     ) -> Outcome:
         """Calls a web function.  Raises `NotFound`, `AdmissionFull`, `BodyTooLarge`; the rest is in the outcome."""
+        sink = Collector()
         request = WebRequest(method, path, query, headers)
-        started = self.dispatcher.web_now(self.deployment(name, namespace), request, body)
-        return started if isinstance(started, Outcome) else await started.wait()
+        started = self.dispatcher.web_now(self.deployment(name, namespace), request, body, sink)
+        return started if isinstance(started, Outcome) else sink.complete(await started.wait())
 
     async def call(
         self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default"
@@ -209,6 +219,10 @@ class AsyncHost:
         self.database.close()
         if self._directory is not None:
             self._directory.close()
+
+
+def _alarm(name: str, reason: str) -> None:
+    log.error("a file of the data directory is not what this host wrote; it was removed", file=name, reason=reason)
 
 
 class Host:
@@ -258,9 +272,10 @@ class Host:
     ) -> Outcome:
         """See `AsyncHost.invoke`."""
         inner = self.inner
+        sink = Collector()
         request = WebRequest(method, path, query, headers)
-        started = inner.dispatcher.web_now(inner.deployment(name, namespace), request, body, on_loop=False)
-        return started if isinstance(started, Outcome) else self._run(started.wait())
+        started = inner.dispatcher.web_now(inner.deployment(name, namespace), request, body, sink, on_loop=False)
+        return started if isinstance(started, Outcome) else sink.complete(self._run(started.wait()))
 
     def call(self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default") -> Any:
         """See `AsyncHost.call`."""

@@ -34,7 +34,7 @@ def make_builder() -> cffi.FFI:
     builder.set_source(
         "guesthouse._native._glue",
         f'#include "internal.h"\nstatic char *const GH_WASMTIME_VERSION = "{VERSION}";\n',
-        sources=[str(HERE / name) for name in ("engine.c", "guest.c")],
+        sources=[str(HERE / name) for name in ("engine.c", "guest.c", "lower.c")],
         include_dirs=[str(HERE), str(GENERATED)],
         depends=[str(HERE / name) for name in ("glue.h", "internal.h", "wasmtime.h")],
         extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror=implicit-function-declaration"],

@@ -24,98 +24,6 @@ void gh_guest_delete(gh_guest *guest) {
   free(guest);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------- */
-
-static uint64_t to_slot(const wasmtime_val_t *value) {
-  uint64_t slot = 0;
-  bool wide = value->kind == WASM_I64 || value->kind == WASM_F64;
-  memcpy(&slot, &value->of, wide ? 8 : 4);
-  return slot;
-}
-
-static void from_slot(wasmtime_val_t *value, char letter, const uint8_t *slot) {
-  value->kind = gh_kind_of(letter);
-  memcpy(&value->of, slot, letter == 'i' || letter == 'f' ? 4 : 8);
-}
-
-static void refresh_memory(gh_guest *guest) {
-  guest->memory = guest->has_memory ? wasmtime_memory_data(guest->context, &guest->linear) : NULL;
-  guest->memory_size = guest->has_memory ? wasmtime_memory_data_size(guest->context, &guest->linear) : 0;
-}
-
-/* The only arithmetic on guest addresses in C: [pointer, pointer+size) lies in memory and is aligned. */
-static bool fits(const gh_guest *guest, uint64_t pointer, uint64_t size, uint32_t align) {
-  return pointer + size <= guest->memory_size && (align & (align - 1)) == 0 && (pointer & (align - 1)) == 0;
-}
-
-/* ---- lowering -------------------------------------------------------------------------------------------------- */
-
-/* Block `index` was allocated at `pointer`: fills it and tells its parent. */
-static bool place(gh_guest *guest, const gh_plan *plan, uint32_t index, uint32_t pointer) {
-  const gh_block *block = &plan->blocks[index];
-  refresh_memory(guest);
-  if (!fits(guest, pointer, block->size, block->align)) return false;
-  guest->addresses[index] = pointer;
-  memcpy(guest->memory + pointer, plan->blob + block->blob, block->size);
-  const gh_block *parent = &plan->blocks[block->parent];
-  if (block->parent >= index || (uint64_t)block->at + 4 > parent->size) return false;
-  if (block->parent == 0 && parent->parent == GH_ROOT_FLAT)
-    memcpy((uint8_t *)guest->flat + block->at, &pointer, 4);
-  else
-    memcpy(guest->memory + guest->addresses[block->parent] + block->at, &pointer, 4);
-  return true;
-}
-
-/* The root needs no allocation: its values go to `flat`, or its bytes to where the guest wants its result. */
-static bool place_root(gh_guest *guest, const gh_plan *plan) {
-  const gh_block *root = plan->blocks;
-  if (!plan->block_count || root->parent == GH_ROOT_FLAT) {
-    memcpy(guest->flat, plan->blob + (plan->block_count ? root->blob : 0), (size_t)plan->flat * 8);
-    if (!plan->block_count) return true;
-  } else {
-    refresh_memory(guest);
-    if (!fits(guest, root->at, root->size, root->align)) return false;
-    memcpy(guest->memory + root->at, plan->blob + root->blob, root->size);
-  }
-  if (plan->block_count > guest->address_room) {
-    guest->address_room = plan->block_count;
-    guest->addresses = realloc(guest->addresses, guest->address_room * sizeof *guest->addresses);
-  }
-  guest->addresses[0] = root->parent == GH_ROOT_FLAT ? 0 : root->at;
-  return true;
-}
-
-static wasm_trap_t *trap_of(gh_guest *guest, int32_t reason, const char *message) {
-  guest->reason = reason;
-  return wasmtime_trap_new(message, strlen(message));
-}
-
-/* Carries out a plan while the guest waits in a host call: cabi_realloc runs nested on the same fiber and cannot yield. */
-static wasm_trap_t *lower_nested(gh_guest *guest) {
-  const gh_plan *plan = &guest->reply;
-  if (!place_root(guest, plan)) return trap_of(guest, GH_TRAP, "the return pointer lies outside memory or is not aligned");
-  guest->may_leave = false;
-  guest->may_yield = false;
-  guest->nested_start_ns = 0;
-  wasm_trap_t *trap = NULL;
-  for (uint32_t i = 1; i < plan->block_count && !trap; i++) {
-    wasmtime_val_raw_t raw[4] = {{.i64 = 0}, {.i64 = 0}, {.i64 = plan->blocks[i].align}, {.i64 = plan->blocks[i].size}};
-    if (!guest->has_realloc) return trap_of(guest, GH_REALLOC, "the guest exports no cabi_realloc");
-    wasmtime_error_t *error = wasmtime_func_call_unchecked(guest->context, &guest->realloc_func, raw, 4, &trap);
-    if (error) {
-      if (guest->reason == GH_TRAP) guest->reason = GH_REALLOC;
-      char *text = gh_error_text(error);
-      trap = wasmtime_trap_new(text, strlen(text));
-      free(text);
-    } else if (!trap && !place(guest, plan, i, (uint32_t)raw[0].i32)) {
-      trap = trap_of(guest, GH_REALLOC, "cabi_realloc answered a pointer that is outside memory or not aligned");
-    }
-  }
-  guest->may_leave = true;
-  guest->may_yield = true;
-  return trap;
-}
-
 /* ---- what the library calls on the fiber ----------------------------------------------------------------------- */
 
 static bool on_answer(void *environment) {
@@ -128,8 +36,8 @@ static bool on_answer(void *environment) {
     *guest->trap_out = wasmtime_trap_new(guest->message, strlen(guest->message));
     return true;
   }
-  *guest->trap_out = lower_nested(guest);
-  if (guest->result_out_count) from_slot(guest->result_out, guest->result_letter, (const uint8_t *)guest->flat);
+  *guest->trap_out = gh_lower_nested(guest);
+  if (guest->result_out_count) gh_from_slot(guest->result_out, guest->result_letter, (const uint8_t *)guest->flat);
   return true;
 }
 
@@ -145,11 +53,11 @@ void gh_on_host_call(void *import, wasmtime_caller_t *caller, const wasmtime_val
   continuation->env = guest;
   continuation->finalizer = NULL;
   if (!guest->may_leave) {
-    *trap = trap_of(guest, GH_MAY_LEAVE, "a host call from inside cabi_realloc or post-return");
+    *trap = gh_trap_of(guest, GH_MAY_LEAVE, "a host call from inside cabi_realloc or post-return");
     continuation->callback = at_once;
     return;
   }
-  for (size_t i = 0; i < arg_count; i++) guest->values[i] = to_slot(&args[i]);
+  for (size_t i = 0; i < arg_count; i++) guest->values[i] = gh_to_slot(&args[i]);
   guest->value_count = (uint32_t)arg_count;
   guest->slot = (uint32_t)((uintptr_t)import >> 8);
   guest->trap_out = trap;
@@ -205,7 +113,7 @@ static void delete_store(gh_guest *guest) {
   bool by_epoch = guest->reason == GH_DEADLINE || guest->reason == GH_CANCELLED || guest->reason == GH_REALLOC;
   guest->fuel_known = guest->trap_code == CODE_OUT_OF_FUEL || (fuel != 0 && !by_epoch);
   guest->fuel_left = fuel;
-  refresh_memory(guest);
+  gh_refresh_memory(guest);
   guest->peak_memory = guest->memory_size;
   guest->memory = NULL;
   guest->memory_size = 0;
@@ -246,7 +154,7 @@ static bool find(gh_guest *guest, const char *name, size_t size, uint8_t kind, w
 static bool begin_lowering(gh_guest *guest) {
   guest->phase = PHASE_LOWERING;
   guest->lowered = 0;
-  return place_root(guest, &guest->arguments);
+  return gh_place_root(guest, &guest->arguments);
 }
 
 static void lower_next(gh_guest *guest) {
@@ -268,7 +176,7 @@ static bool begin_export(gh_guest *guest) {
   if (!find(guest, entry->name, entry->name_size, WASMTIME_EXTERN_FUNC, &item)) return false;
   guest->current = item.of.func;
   for (uint32_t i = 0; i < entry->param_count; i++)
-    from_slot(&guest->args[i], entry->params[i], (const uint8_t *)&guest->flat[i]);
+    gh_from_slot(&guest->args[i], entry->params[i], (const uint8_t *)&guest->flat[i]);
   begin_function(guest, &guest->current, entry->param_count, entry->result_count);
   return true;
 }
@@ -307,7 +215,7 @@ static int advance(gh_guest *guest) {
       if (guest->lowering) {
         guest->lowering = false;
         guest->lowered++;
-        if (!place(guest, &guest->arguments, guest->lowered, (uint32_t)guest->results[0].of.i32)) {
+        if (!gh_place(guest, &guest->arguments, guest->lowered, (uint32_t)guest->results[0].of.i32)) {
           guest->reason = GH_REALLOC;
           return stop(guest, "cabi_realloc answered a pointer that is outside memory or not aligned");
         }
@@ -321,9 +229,9 @@ static int advance(gh_guest *guest) {
       return begin_export(guest) ? -1 : stop(guest, "the export is missing");
     case PHASE_CALLING:
       guest->value_count = guest->entry->result_count;
-      if (guest->value_count) guest->values[0] = to_slot(&guest->results[0]);
+      if (guest->value_count) guest->values[0] = gh_to_slot(&guest->results[0]);
       guest->phase = PHASE_CALLED;
-      refresh_memory(guest);
+      gh_refresh_memory(guest);
       return GH_DONE;
     default: /* post-return is over */
       guest->may_leave = true;
@@ -335,7 +243,7 @@ static int advance(gh_guest *guest) {
 static int run(gh_guest *guest) {
   for (;;) {
     if (!wasmtime_call_future_poll(guest->future)) {
-      refresh_memory(guest);
+      gh_refresh_memory(guest);
       return guest->waiting ? GH_HOST_CALL : GH_YIELDED;
     }
     wasmtime_call_future_delete(guest->future);

@@ -95,4 +95,13 @@ char *gh_error_text(wasmtime_error_t *error);
 void gh_on_host_call(void *import, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t arg_count,
                      wasmtime_val_t *results, size_t result_count, wasm_trap_t **trap,
                      wasmtime_async_continuation_t *continuation);
+
+/* lower.c */
+uint64_t gh_to_slot(const wasmtime_val_t *value);
+void gh_from_slot(wasmtime_val_t *value, char letter, const uint8_t *slot);
+void gh_refresh_memory(gh_guest *guest);
+bool gh_place(gh_guest *guest, const gh_plan *plan, uint32_t index, uint32_t pointer);
+bool gh_place_root(gh_guest *guest, const gh_plan *plan);
+wasm_trap_t *gh_trap_of(gh_guest *guest, int32_t reason, const char *message);
+wasm_trap_t *gh_lower_nested(gh_guest *guest);
 #endif

@@ -56,11 +56,13 @@ class Dispatcher:
         slots: int,
         metrics: Metrics,
         spawns: Spawns,
+        system: Callable[[Invocation, str, str], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._prepare = prepare
         self._prepared: dict[int, Prepared] = {}
         self._metrics = metrics
+        self._system = system
         self._clock = clock
         self._observer = HostCallObserver(metrics)
         self.pool = InstancePool(slots)
@@ -210,7 +212,7 @@ class Dispatcher:
         )
         instance = Instance(self.pool, prepared.pre, limits, deadline_ns, invocation, self._observer)
         return Running(
-            instance, invocation, entry, record, self.workers, self._clock, started_ns, self._ended
+            instance, invocation, entry, record, self.workers, self._clock, started_ns, self._ended, self._system
         )
 
 

@@ -22,11 +22,14 @@ from guesthouse.interfaces.web import check_headers, check_status, finish_stream
 from guesthouse._native.api import DONE, FAILED
 from guesthouse.telemetry import InvocationLog
 
+LOGGED_LINES = 16
+"""Lines of an error (its sentence, then the guest's backtrace) that go to the function's log."""
+
 
 class Running:
     """One invocation that has a slot in the pool."""
 
-    __slots__ = ("_clock", "_entry", "_finished", "_instance", "_invocation", "_log", "_outcome", "_started_ns", "_workers")
+    __slots__ = ("_clock", "_entry", "_finished", "_instance", "_invocation", "_log", "_outcome", "_started_ns", "_system", "_workers")
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Running:
         clock: Clock,
         started_ns: int,
         finished: Callable[[Invocation, InvocationLog, Outcome], None],
+        system: Callable[[Invocation, str, str], None],
     ) -> None:
         self._instance = instance
         self._invocation = invocation
@@ -47,6 +51,7 @@ class Running:
         self._clock = clock
         self._started_ns = started_ns
         self._finished = finished
+        self._system = system
         self._outcome = Outcome(invocation.id)
 
     def start(self, args: tuple[Any, ...], *, on_loop: bool = True) -> Outcome | None:
@@ -58,10 +63,10 @@ class Running:
             raise
         if status == DONE:
             value = self._take()
-            if self._invocation.states or not self._fill(value):
+            if self._invocation.closers or stream_of(self._invocation) is not None or not self._fill(value):
                 return None
             return self._finish()
-        return self._finish() if status == FAILED and not self._invocation.states else None
+        return self._finish() if status == FAILED and not self._invocation.closers else None
 
     async def wait(self) -> Outcome:
         """Carries on until the outcome is there; cancelling the task cancels the guest."""
@@ -144,7 +149,8 @@ class Running:
             outcome.error = error
             outcome.result = result_of(error)
             outcome.streamed = stream_of(self._invocation) is not None
-            self._log.write("error", str(error), "system")
+            for line in str(error).splitlines()[:LOGGED_LINES]:
+                self._system(self._invocation, "error", line)
         self._finished(self._invocation, self._log, outcome)
         outcome.logs = self._log.records
         self._entry.recorder.record(outcome.result, outcome.duration_ns, outcome.fuel_used, outcome.peak_memory)

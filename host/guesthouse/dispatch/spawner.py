@@ -86,14 +86,18 @@ class SpawnQueue:
         if len(self._tasks) >= MOST_IN_FLIGHT:
             raise SpawnLimit("the spawn queue is full")
         invocation_id = self._dispatcher.new_id()
-        await self._spawns.begin(
-            invocation_id,
-            deployment.namespace,
-            deployment.name,
-            version=deployment.version,
-            root=root or invocation_id,
-            depth=depth,
-        )
+        try:
+            await self._spawns.begin(
+                invocation_id,
+                deployment.namespace,
+                deployment.name,
+                version=deployment.version,
+                root=root or invocation_id,
+                depth=depth,
+            )
+        except BaseException:  # cancelled after the row was written: it would count as lost
+            self._spawns.end(invocation_id)
+            raise
         work = self._run(deployment, payload, invocation_id, root or invocation_id, depth)
         task = asyncio.get_running_loop().create_task(work, name=f"spawn {deployment.path}")
         self._tasks.add(task)

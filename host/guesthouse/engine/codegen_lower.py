@@ -228,9 +228,11 @@ class Lowerer:
     def _variant(self, kind: Type, value: str, place: Place) -> None:
         cases = cases_of(kind) or ()
         where = self.layout.payload(cases)
-        unset = [place.names[place.offset + slot.offset] for slot in where.slots]
-        if unset:
-            self.body.line(f"{' = '.join(unset)} = {EMPTY if where.opaque else '0'}")
+        for nothing, opaque in (("0", False), (EMPTY, True)):
+            slots = [slot for slot in where.slots if slot.code.endswith("s") is opaque]
+            if slots:
+                unset = " = ".join(place.names[place.offset + slot.offset] for slot in slots)
+                self.body.line(f"{unset} = {nothing}")
         if isinstance(kind, VariantType) and len(cases) > COMPARED_CASES:
             return self._looked_up(kind, value, place)
         tests, inner = self._tests(kind, value)

@@ -1,7 +1,7 @@
 """`Engine`: compiles modules in a limited child process and holds the one pool in which all instances live.
 
-There is one engine in a process, made after any fork.  All engines have the same settings but for their pool's size, so
-that an artefact fits each of them; `fingerprint` names those settings.
+There is one engine in a process, made after any fork: its pool reserves tens of tebibytes of addresses.  All engines have
+the same settings but for their pool's size, so that an artefact fits each of them; `fingerprint` names those settings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import dataclass
+import threading
 from pathlib import Path
 
 from guesthouse._native.api import WASMTIME_VERSION
@@ -37,41 +37,34 @@ def slots_of_machine() -> int:
     return max(16, min(MOST_SLOTS, (limit - MAPS_RESERVED) // MAPS_PER_GUEST))
 
 
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """What may differ between engines: the size of the pool."""
-
-    slots: int | None = None
-    """Instances alive at once; `None` derives it from the machine."""
-    warm_slots: int = 100
-    """Unused slots that keep their memory: many more would keep a burst's memory for ever."""
-
-    def native(self) -> NativeConfig:
-        """The whole configuration, of which all but the first three fields belong to the fingerprint."""
-        return NativeConfig(
-            pooling=True,
-            slots=self.slots or slots_of_machine(),
-            warm_slots=self.warm_slots,
-            decommit_batch=16,
-            keep_resident=128 * KiB,
-            max_memory=MAX_MEMORY,
-            table_elements=20_000,
-            stack=512 * KiB,
-            memory_reservation=4 << 30,
-            memory_guard=32 * MiB,
-            tick_us=1_000,
-        )
+CONFIG = NativeConfig(
+    pooling=True,
+    slots=0,  # of the machine
+    warm_slots=100,
+    decommit_batch=16,
+    keep_resident=128 * KiB,
+    max_memory=MAX_MEMORY,
+    table_elements=20_000,
+    stack=512 * KiB,
+    memory_reservation=4 << 30,
+    memory_guard=32 * MiB,
+    tick_us=1_000,
+)
+"""The settings of every engine, by measurement (ARCHITECTURE.md); an artefact fits only engines with the same."""
 
 
 class Engine:
-    """The process's engine.  Raises `HostError` when used in a process forked from the one that made it."""
+    """The process's engine: get it from `engine_of_process`.
 
-    def __init__(self, config: EngineConfig | None = None) -> None:
-        self._config = (config or EngineConfig()).native()
+    Raises `HostError` when used in a process forked from the one that made it.
+    """
+
+    def __init__(self) -> None:
+        self._config = CONFIG._replace(slots=slots_of_machine())
         self.slots = self._config.slots
         self._handle = EngineHandle(self._config)
         self._process = os.getpid()
-        settings = [WASMTIME_VERSION, platform.machine(), *self._config[4:]]
+        settings = [WASMTIME_VERSION, platform.machine(), *self._config[5:]]
         self.fingerprint = json.dumps(settings).encode()
         """Names what an artefact must have been compiled for."""
 
@@ -108,3 +101,16 @@ class Engine:
     def load(self, artefact: bytes) -> ModuleHandle:
         """The module of an artefact that `compile` made (callers check its MAC before)."""
         return self.handle.load(artefact)
+
+
+_lock = threading.Lock()
+_engine: Engine | None = None
+
+
+def engine_of_process() -> Engine:
+    """The one engine of this process, made when it is first needed."""
+    global _engine
+    with _lock:
+        if _engine is None or _engine._process != os.getpid():
+            _engine = Engine()
+        return _engine

@@ -24,6 +24,8 @@ from guesthouse.errors import InvalidModule
 MAX_MODULES = 8
 """Core modules of a component: tools make a main module, a shim, two helpers and an adapter."""
 PREVIEW1 = "wasi_snapshot_preview1"
+INITIALIZE = "_initialize"
+"""The export by which a module's static constructors run, once, before anything else."""
 SHIM, HELPER, ADAPTER = "wit-component:shim", "wit-component:fixups", f"wit-component:adapter:{PREVIEW1}"
 
 _NO_LOCALS, _LOCAL_GET, _I32_CONST, _CALL_INDIRECT, _END = 0, 0x20, 0x41, 0x11, 0x0B
@@ -50,6 +52,9 @@ class Wiring:
         self.main = self._modules[self._main]
         for helper in helpers:
             self._apply(helper)
+        starts = [helper for helper in helpers if self._modules[helper].start_function is not None]
+        if len(starts) != (INITIALIZE in self.main.exports):
+            raise unusable(f"it does not call the main module's {INITIALIZE} exactly once")
         if len(self._filled) != len(self._slots):
             raise unusable("the table of its shim module is not filled by the fix-up module")
         self._adapters = [instance for instance in others if instance is not self._main]
@@ -119,8 +124,8 @@ class Wiring:
         functions, tables = _imports(module, "function"), _imports(module, "table")
         if module.start_function is not None:
             started = _argument(helper, functions[module.start_function])
-            if started != CoreExport(self._main, "core function", "_initialize"):
-                raise unusable("when it is instantiated, it calls something other than the main module's _initialize")
+            if started != CoreExport(self._main, "core function", INITIALIZE):
+                raise unusable(f"it starts with something other than the main module's {INITIALIZE}")
         for segment in module.segments:
             if segment.table is None or segment.offset is None or segment.functions is None:
                 raise unusable("its fix-up module does not just fill a table")
