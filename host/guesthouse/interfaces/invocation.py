@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.base import Interface
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 Headers = Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class WebRequest:
+class WebRequest(NamedTuple):
     """What a web function may learn of its HTTP request: decoded, bounded and checked by whoever built it."""
 
     method: str = "POST"

@@ -1,0 +1,35 @@
+"""WASI for guests that need a standard library: 0.2 by interface, and preview 1 by core signature.
+
+Clocks, randomness, environment, exit and standard output work; the file system is empty; sockets are not offered.
+Interfaces are answered at 0.2.12, which any 0.2.x links to.
+"""
+
+from __future__ import annotations
+
+from guesthouse.interfaces.wasi.cli import TERMINAL_INPUT, TERMINAL_OUTPUT, Cli, TerminalInput, TerminalOutput
+from guesthouse.interfaces.wasi.clocks import Clocks
+from guesthouse.interfaces.wasi.filesystem import TYPES, Descriptor, DirectoryEntryStream, Filesystem
+from guesthouse.interfaces.wasi.io import ERROR, POLL, STREAMS, InputStream, Io, IoError, OutputStream, Pollable
+from guesthouse.interfaces.wasi.preview1 import Preview1
+from guesthouse.interfaces.wasi.random import Random
+
+
+class WasiInterface(Io, Clocks, Cli, Random, Filesystem, Preview1):
+    """All of WASI that is offered: `WasiInterface(clock, sleep=asyncio.sleep)`."""
+
+    name = "wasi"
+    ambient = True
+    local = True
+    resources = {  # noqa: RUF012  # a ClassVar in the base class
+        (POLL, "pollable"): Pollable,
+        (ERROR, "error"): IoError,
+        (STREAMS, "input-stream"): InputStream,
+        (STREAMS, "output-stream"): OutputStream,
+        (TERMINAL_INPUT, "terminal-input"): TerminalInput,
+        (TERMINAL_OUTPUT, "terminal-output"): TerminalOutput,
+        (TYPES, "descriptor"): Descriptor,
+        (TYPES, "directory-entry-stream"): DirectoryEntryStream,
+    }
+
+
+__all__ = ["WasiInterface"]

@@ -1,0 +1,98 @@
+"""`Spawns`: one row for each spawn that was accepted and has not ended.
+
+At most once: a row that is still there when the host starts belongs to a run that a dead process began.  It is counted
+as lost and never run again.  Knows nothing of how spawns run.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.errors import GuesthouseError
+from guesthouse.storage.database import Connection, Database, rows
+
+COLUMNS = "id, namespace, name, version, root, depth, started_ms"
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnInFlight:
+    """A spawn that was accepted: which function, and where it stands in its family."""
+
+    id: str
+    """Id of the invocation."""
+    namespace: str
+    name: str
+    version: int
+    root: str
+    """Id of the invocation that began the chain of spawns."""
+    depth: int
+    started_ms: int
+    """Milliseconds since 1970-01-01 UTC."""
+
+
+class Spawns:
+    """The spawns in flight of one database.  All methods may be called from any thread."""
+
+    def __init__(self, database: Database, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._database = database
+        self._clock = clock
+        self._live: set[str] = set()
+        self._ended: deque[str] = deque()
+        self._flushing = False
+        self._deleting: list[str] = []
+
+    async def begin(
+        self, id: str, namespace: str, name: str, *, version: int = 0, root: str = "", depth: int = 0
+    ) -> None:
+        """Writes down that a spawn was accepted; on return that survives a crash.  What ends must call `end`.
+
+        Call `end` also if this is cancelled: the row may have been written.  Raises what `Database.write` raises.
+        """
+        row = (id, namespace, name, version, root, depth, self._clock.wall_ns() // 1_000_000)
+        await self._database.write(lambda connection: _insert(connection, row), committed=lambda _: self._live.add(id))
+
+    def end(self, id: str) -> None:
+        """Forgets a spawn, however it ended; not waited for, and several at once.  Never raises."""
+        self._ended.append(id)
+        if not self._flushing:
+            self._flushing = True
+            try:
+                self._database.submit(self._flush, committed=self._flushed).add_done_callback(self._settled)
+            except GuesthouseError:
+                self._flushing = False  # the database is closed or broken: the next start counts it as lost
+
+    def count(self) -> int:
+        """How many spawns are in flight."""
+        return len(self._live)
+
+    async def sweep_lost(self) -> tuple[SpawnInFlight, ...]:
+        """Deletes and returns what a dead process left; called once, when the host starts, before any `begin`."""
+        return await self._database.write(_sweep)
+
+    def _flush(self, connection: Connection) -> None:
+        """Deletes all that have ended so far; what a failed commit undid is tried again by the next."""
+        self._flushing = False  # before looking: whoever adds from now on asks for another flush
+        while self._ended:
+            self._deleting.append(self._ended.popleft())
+        connection.executemany("DELETE FROM spawns WHERE id = ?", [(ended,) for ended in self._deleting])
+
+    def _settled(self, flush: Future[None]) -> None:
+        if flush.exception() is not None:
+            self._flushing = False
+
+    def _flushed(self, _: None) -> None:
+        self._live.difference_update(self._deleting)
+        self._deleting.clear()
+
+
+def _insert(connection: Connection, row: tuple[str | int, ...]) -> None:
+    connection.execute(f"INSERT INTO spawns ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def _sweep(connection: Connection) -> tuple[SpawnInFlight, ...]:
+    lost = rows(connection, f"SELECT {COLUMNS} FROM spawns ORDER BY started_ms, id")
+    connection.execute("DELETE FROM spawns")
+    return tuple(SpawnInFlight(*row) for row in lost)

@@ -1,0 +1,72 @@
+"""`Deployment`: one immutable version of one function, and `Manifest`: what a person says about it at deploy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from guesthouse.errors import BadRequest, NotFound
+from guesthouse.limits import Limits
+
+NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,62}\Z")
+MAX_NAME = 63
+"""Characters of a name: the pattern alone would let hyphens through on top of them."""
+RESERVED_NAMESPACES = frozenset({"manage"})
+"""Words that the URLs of the management routes need for themselves."""
+
+
+def check_name(kind: str, name: str) -> str:
+    """`name` if it can name a function or namespace, else `NotFound`: a name that cannot exist does not exist (C5)."""
+    if len(name) > MAX_NAME or not NAME.match(name) or (kind == "namespace" and name in RESERVED_NAMESPACES):
+        raise NotFound(f"no {kind} can have this name: 1 to 63 of a-z, 0-9 and single hyphens between them")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a person says about a function when deploying it."""
+
+    description: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    grants: frozenset[str] | None = None
+    """Names of the interfaces that it may use; `None` allows all that the host offers."""
+
+    def __post_init__(self) -> None:
+        if len(self.description.encode()) > 4096:
+            raise BadRequest("the description is over 4096 bytes")
+        total = 0
+        for name, value in self.environment.items():
+            if not name or "=" in name or "\0" in name or "\0" in value or name.startswith("__"):
+                raise BadRequest(
+                    f"environment variable {name!r}: a name is not empty, has no '=' or NUL, does not begin with '__'"
+                )
+            total += len(name.encode()) + len(value.encode())
+        if len(self.environment) > 256 or total > 64 * 1024:
+            raise BadRequest("the environment is over 256 variables or 64 KiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One immutable version of one function: a name, the digest of what runs, and the rules it runs under."""
+
+    namespace: str
+    name: str
+    version: int
+    digest: str
+    """SHA-256 of the deployed bytes, in hexadecimal."""
+    kind: str
+    """web, spawn, or library (exports that are only called from Python)."""
+    size: int
+    """Length of the deployed bytes."""
+    created_ms: int
+    """Milliseconds since 1970-01-01 UTC."""
+    manifest: Manifest = field(default_factory=Manifest)
+    imports: frozenset[str] = frozenset()
+    """Names of the host's interfaces that it uses."""
+
+    @property
+    def path(self) -> str:
+        """`namespace/name`, the way people and metrics write it."""
+        return f"{self.namespace}/{self.name}"

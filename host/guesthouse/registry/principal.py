@@ -1,0 +1,68 @@
+"""`Principal`: who is asking, and what they may do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from guesthouse.errors import BadRequest
+
+SCOPES = frozenset({"invoke", "manage", "read", "metrics"})
+"""invoke: call functions.  manage: deploy and delete.  read: list, show, logs.  metrics: numbers of the whole host."""
+
+PATTERN = re.compile(r"\*|[a-z0-9-]{1,63}/(?:\*|[a-z0-9-]{1,63}\*?)")
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPattern:
+    """Which functions something is about: `*`, `namespace/*`, `namespace/prefix*` or `namespace/name`."""
+
+    namespace: str | None
+    """`None`: every namespace."""
+    name: str
+    exact: bool
+
+    @classmethod
+    def parse(cls, text: str) -> FunctionPattern:
+        """The pattern that `text` writes; raises `BadRequest`."""
+        if not PATTERN.fullmatch(text):
+            raise BadRequest(f"{text!r} is none of '*', 'namespace/*', 'namespace/prefix*' and 'namespace/name'")
+        if text == "*":
+            return cls(None, "", False)
+        namespace, _, name = text.partition("/")
+        return cls(namespace, name.removesuffix("*"), not name.endswith("*"))
+
+    def matches(self, namespace: str | None, name: str | None) -> bool:
+        """Whether the function is one of these; `None` stands for all there are, matched only by a pattern of all."""
+        if self.namespace is not None and self.namespace != namespace:
+            return False
+        if self.exact:
+            return self.name == name
+        return not self.name or (name is not None and name.startswith(self.name))
+
+    def __str__(self) -> str:
+        return "*" if self.namespace is None else f"{self.namespace}/{self.name}{'' if self.exact else '*'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: a token's public side."""
+
+    id: str
+    """Names the token where it is listed and revoked; not secret."""
+    name: str
+    scopes: frozenset[str]
+    functions: FunctionPattern
+    expires_ms: int | None = None
+    """Milliseconds since 1970-01-01 UTC; `None`: never."""
+    token_id: str | None = None
+    """What guests are told of the caller, if its maker gave it such a word."""
+    created_ms: int = 0
+
+    def allows(self, scope: str, namespace: str | None = None, name: str | None = None) -> bool:
+        """Whether this principal may do what `scope` covers to a function, a namespace (no name) or the whole host."""
+        return scope in self.scopes and self.functions.matches(namespace, name)
+
+
+LOCAL = Principal("local", "local", SCOPES, FunctionPattern.parse("*"))
+"""Everybody who can reach a server that has no tokens, and so listens on loopback only."""

@@ -1,0 +1,60 @@
+"""How a `Deployment` is written into a row of the table `versions` and read back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from guesthouse.limits import Limits
+from guesthouse.registry.deployment import Deployment, Manifest
+from guesthouse.storage.errors import StorageError
+
+COLUMNS = "namespace, name, version, digest, kind, size, created_ms, manifest, imports"
+
+
+def to_row(deployment: Deployment) -> tuple[str | int, ...]:
+    """The values of `COLUMNS`."""
+    manifest = deployment.manifest
+    written = {
+        "description": manifest.description,
+        "environment": dict(manifest.environment),
+        "limits": manifest.limits.changes(),
+        "grants": None if manifest.grants is None else sorted(manifest.grants),
+    }
+    return (
+        deployment.namespace,
+        deployment.name,
+        deployment.version,
+        deployment.digest,
+        deployment.kind,
+        deployment.size,
+        deployment.created_ms,
+        json.dumps(written, separators=(",", ":")),
+        json.dumps(sorted(deployment.imports), separators=(",", ":")),
+    )
+
+
+def from_row(row: tuple[Any, ...]) -> Deployment:
+    """The deployment of a row of `COLUMNS`; raises `StorageError` for one that this program cannot have written."""
+    namespace, name, version, digest, kind, size, created_ms, manifest, imports = row
+    try:
+        read = json.loads(manifest)
+        grants = read["grants"]
+        return Deployment(
+            namespace=namespace,
+            name=name,
+            version=version,
+            digest=digest,
+            kind=kind,
+            size=size,
+            created_ms=created_ms,
+            manifest=Manifest(
+                description=read["description"],
+                environment=read["environment"],
+                limits=Limits().with_changes(read["limits"]),
+                grants=None if grants is None else frozenset(grants),
+            ),
+            imports=frozenset(json.loads(imports)),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"the stored version {version} of {namespace}/{name} cannot be read: {error}") from error

@@ -1,0 +1,263 @@
+"""`Registry`: which functions there are, which version of each is current, and the bytes that each version runs.
+
+A deploy is atomic: after a crash at any point there is the old current version or the new one, with all of its bytes
+(F12).  Version numbers count up for each name, never change what they mean, and are never given twice, not even after a
+delete.  Knows nothing of modules, engines and HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.errors import NotFound
+from guesthouse.registry.blobs import Blobs, FileBlobs, MemoryBlobs
+from guesthouse.registry.deployment import Deployment, Manifest, check_name
+from guesthouse.registry.records import COLUMNS, from_row, to_row
+from guesthouse.storage.database import Connection, Database, rows
+from guesthouse.storage.files import FILE_STEPS, Steps, no_steps
+
+T = TypeVar("T")
+Key: TypeAlias = tuple[str, str]
+
+STEPS = (*FILE_STEPS, "version inserted", "current flipped", "committed")
+"""The steps of a deploy, in order: what a test may interrupt."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionState:
+    """One function: the version that runs now, the newest one, and the one that it is held at, if it is."""
+
+    current: Deployment
+    latest: int
+    pinned: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change(Generic[T]):
+    """What a transaction did: the function's current version from now on, and what the caller is told."""
+
+    key: Key
+    current: Deployment | None
+    result: T
+
+
+class Registry:
+    """The functions of one data directory, or of one process where `directory` is `None`.
+
+    Current versions are kept in memory: `get` is one look into a dict.  All methods may be called from any thread.
+    """
+
+    def __init__(
+        self, database: Database, directory: Path | None = None, clock: Clock = SYSTEM_CLOCK, *, steps: Steps = no_steps
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._steps = steps
+        self._blobs: Blobs = MemoryBlobs() if directory is None else FileBlobs(directory / "blobs")
+        self._current: dict[Key, Deployment] = database.read_sync(_load)
+        self.swept = self._blobs.sweep(database.read_sync(_digests))
+        """Files of unfinished deploys and deleted functions that were removed when this was opened."""
+
+    def get(self, namespace: str, name: str) -> Deployment | None:
+        """The current version of a function."""
+        return self._current.get((namespace, name))
+
+    def list(self, namespace: str | None = None) -> tuple[Deployment, ...]:
+        """The current version of every function (of one namespace), by name."""
+        current = tuple(self._current.values())
+        return tuple(sorted((d for d in current if namespace in (None, d.namespace)), key=lambda d: d.path))
+
+    def show(self, namespace: str, name: str) -> FunctionState | None:
+        """A function with its newest and its pinned version; `None` if there is no such function."""
+        if self.get(namespace, name) is None:
+            return None
+        return self._database.read_sync(lambda connection: _state(connection, (namespace, name)))
+
+    def versions(self, namespace: str, name: str) -> tuple[Deployment, ...]:
+        """All versions of a function, oldest first; none if there is no such function."""
+        if self.get(namespace, name) is None:
+            return ()
+        query = f"SELECT {COLUMNS} FROM versions WHERE namespace = ? AND name = ? ORDER BY version"
+        found = self._database.read_sync(lambda connection: rows(connection, query, (namespace, name)))
+        return tuple(from_row(row) for row in found)
+
+    def version(self, namespace: str, name: str, version: int) -> Deployment | None:
+        """One version of a function, current or not."""
+        if self.get(namespace, name) is None:
+            return None
+        return self._database.read_sync(lambda connection: _version(connection, (namespace, name), version))
+
+    def digests(self) -> frozenset[str]:
+        """The digests of all versions of all functions: what may still run."""
+        return frozenset(self._database.read_sync(_digests))
+
+    def wasm(self, digest: str) -> bytes:
+        """The deployed bytes, verified; raises `NotFound`, or `StorageError` if they are damaged.  Reads a file."""
+        return self._blobs.get(digest)
+
+    async def deploy(
+        self,
+        namespace: str,
+        name: str,
+        wasm: bytes,
+        *,
+        kind: str,
+        imports: Iterable[str] = (),
+        manifest: Manifest | None = None,
+    ) -> Deployment:
+        """Makes a new version of a function, current at once unless another one is pinned; it is durable on return.
+
+        Raises `NotFound` for a name that cannot be, and what `Database.write` raises.
+        """
+        draft = self._draft(namespace, name, wasm, kind, imports, manifest)
+        draft = await asyncio.to_thread(self._keep, draft, wasm)
+        return (await self._database.write(lambda c: self._insert(c, draft), committed=self._apply)).result
+
+    def deploy_sync(
+        self,
+        namespace: str,
+        name: str,
+        wasm: bytes,
+        *,
+        kind: str,
+        imports: Iterable[str] = (),
+        manifest: Manifest | None = None,
+    ) -> Deployment:
+        """As `deploy`, for a thread that may block."""
+        draft = self._keep(self._draft(namespace, name, wasm, kind, imports, manifest), wasm)
+        return self._database.write_sync(lambda c: self._insert(c, draft), committed=self._apply).result
+
+    async def delete(self, namespace: str, name: str) -> bool:
+        """Deletes a function with all its versions; whether there was one."""
+        if self.get(namespace, name) is None:
+            return False
+        return (await self._database.write(lambda c: _delete(c, (namespace, name)), committed=self._apply)).result
+
+    def delete_sync(self, namespace: str, name: str) -> bool:
+        """As `delete`, for a thread that may block."""
+        if self.get(namespace, name) is None:
+            return False
+        return self._database.write_sync(lambda c: _delete(c, (namespace, name)), committed=self._apply).result
+
+    async def pin(self, namespace: str, name: str, version: int | None) -> Deployment:
+        """Holds a function at one version while deploys go on, or lets it follow the latest again; the current one.
+
+        Raises `NotFound`.
+        """
+        key = self._known(namespace, name)
+        return (await self._database.write(lambda c: _pin(c, key, version), committed=self._apply)).result
+
+    def pin_sync(self, namespace: str, name: str, version: int | None) -> Deployment:
+        """As `pin`, for a thread that may block."""
+        key = self._known(namespace, name)
+        return self._database.write_sync(lambda c: _pin(c, key, version), committed=self._apply).result
+
+    def _known(self, namespace: str, name: str) -> Key:
+        if self.get(namespace, name) is None:
+            raise _unknown()
+        return namespace, name
+
+    def _draft(
+        self, namespace: str, name: str, wasm: bytes, kind: str, imports: Iterable[str], manifest: Manifest | None
+    ) -> Deployment:
+        """The deployment before it has its digest, its number and its time."""
+        return Deployment(
+            namespace=check_name("namespace", namespace),
+            name=check_name("function", name),
+            version=0,
+            digest="",
+            kind=kind,
+            size=len(wasm),
+            created_ms=0,
+            manifest=manifest or Manifest(),
+            imports=frozenset(imports),
+        )
+
+    def _keep(self, draft: Deployment, wasm: bytes) -> Deployment:
+        """Puts the bytes where they will be looked for, before anything names them."""
+        digest = hashlib.sha256(wasm).hexdigest()
+        self._blobs.put(digest, wasm, self._steps)
+        return replace(draft, digest=digest)
+
+    def _insert(self, connection: Connection, draft: Deployment) -> _Change[Deployment]:
+        """The one transaction of a deploy."""
+        key = (draft.namespace, draft.name)
+        found = rows(connection, "SELECT latest, pinned FROM functions WHERE namespace = ? AND name = ?", key)
+        latest, pinned = found[0] if found else (0, None)
+        deployed = replace(draft, version=latest + 1, created_ms=self._clock.wall_ns() // 1_000_000)
+        connection.execute(f"INSERT INTO versions ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", to_row(deployed))
+        self._steps("version inserted")
+        connection.execute(
+            "INSERT INTO functions (namespace, name, latest, current) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET latest = excluded.latest, current = coalesce(pinned, excluded.current)",
+            (*key, deployed.version, deployed.version),
+        )
+        self._steps("current flipped")
+        current = deployed if pinned is None else _version(connection, key, pinned)
+        return _Change(key, current, deployed)
+
+    def _apply(self, change: _Change[Any]) -> None:
+        """Brings the view in memory up to a commit; called in the order of the commits."""
+        self._steps("committed")
+        if change.current is None:
+            self._current.pop(change.key, None)
+        else:
+            self._current[change.key] = change.current
+
+
+def _load(connection: Connection) -> dict[Key, Deployment]:
+    columns = ", ".join(f"versions.{column}" for column in COLUMNS.split(", "))
+    query = (
+        f"SELECT {columns} FROM functions JOIN versions ON versions.namespace = functions.namespace"
+        " AND versions.name = functions.name AND versions.version = functions.current"
+    )
+    current = (from_row(row) for row in rows(connection, query))
+    return {(deployment.namespace, deployment.name): deployment for deployment in current}
+
+
+def _digests(connection: Connection) -> set[str]:
+    return {digest for (digest,) in rows(connection, "SELECT DISTINCT digest FROM versions")}
+
+
+def _version(connection: Connection, key: Key, version: int) -> Deployment | None:
+    if not 0 < version < 1 << 63:
+        return None
+    query = f"SELECT {COLUMNS} FROM versions WHERE namespace = ? AND name = ? AND version = ?"
+    found = rows(connection, query, (*key, version))
+    return from_row(found[0]) if found else None
+
+
+def _state(connection: Connection, key: Key) -> FunctionState | None:
+    query = "SELECT latest, pinned, current FROM functions WHERE namespace = ? AND name = ? AND current IS NOT NULL"
+    for latest, pinned, number in rows(connection, query, key):
+        current = _version(connection, key, number)
+        return None if current is None else FunctionState(current, latest, pinned)
+    return None
+
+
+def _delete(connection: Connection, key: Key) -> _Change[bool]:
+    query = "UPDATE functions SET current = NULL, pinned = NULL WHERE namespace = ? AND name = ?"
+    connection.execute(query + " AND current IS NOT NULL", key)
+    existed = connection.changes() > 0
+    connection.execute("DELETE FROM versions WHERE namespace = ? AND name = ?", key)
+    return _Change(key, None, existed)
+
+
+def _pin(connection: Connection, key: Key, version: int | None) -> _Change[Deployment]:
+    state = _state(connection, key)
+    current = None if state is None else _version(connection, key, state.latest if version is None else version)
+    if current is None:
+        raise _unknown()
+    query = "UPDATE functions SET pinned = ?, current = ? WHERE namespace = ? AND name = ?"
+    connection.execute(query, (version, current.version, *key))
+    return _Change(key, current, current)
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no function of this name with this version")

@@ -1,0 +1,270 @@
+"""`Metrics`: counts in plain integers while the host works, Prometheus' text when somebody asks.
+
+Recording happens on the loop's thread, costs well under a microsecond and takes no lock; `expose` may run on any thread
+and is where prometheus-client comes in.  Labels are bounded: past `most` series everything is counted under `other`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import CollectorRegistry
+
+OTHER: Final = "other"
+MOST_SERIES: Final = 1_000
+"""Functions (and series of any other kind) that get labels of their own: Prometheus wants them in the thousands."""
+_US, _MS, _S = 1_000, 1_000_000, 1_000_000_000
+DURATION_NS: Final = tuple(
+    scale * step // 10
+    for scale, steps in (
+        (_US, (100, 250, 500, 1000, 2500, 5000)),
+        (_MS, (10, 25, 50, 100, 250, 500, 1000, 2500, 5000)),
+        (_S, (10, 25, 50, 100, 300, 600)),
+    )
+    for step in steps
+)
+"""Upper bounds from 10 microseconds to a minute."""
+FUEL: Final = tuple(10**power for power in range(3, 12))
+MEMORY_BYTES: Final = tuple(65_536 << power for power in range(12))
+"""Upper bounds from one page to the pool's 128 MiB."""
+
+
+class Histogram:
+    """Observations in buckets with inclusive upper bounds, and one more bucket for what is over all of them."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[int]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0
+
+    def observe(self, value: int) -> None:
+        """Counts one observation, in the unit of the bounds."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Recorder:
+    """What was seen of one function in one mode; get it once from `Metrics.recorder` and keep it."""
+
+    __slots__ = ("duration", "durations", "fuel", "fuels", "memories", "memory", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, int] = {}
+        self.durations = [0] * (len(DURATION_NS) + 1)
+        self.duration = 0
+        self.fuels = [0] * (len(FUEL) + 1)
+        self.fuel = 0
+        self.memories = [0] * (len(MEMORY_BYTES) + 1)
+        self.memory = 0
+
+    def record(self, outcome: str, duration_ns: int, fuel: int | None, memory: int) -> None:
+        """One invocation that has ended; `fuel` is `None` where it is unknown, `memory` the peak in bytes."""
+        outcomes = self.outcomes
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        self.durations[bisect_left(DURATION_NS, duration_ns)] += 1
+        self.duration += duration_ns
+        if fuel is not None:
+            self.fuels[bisect_left(FUEL, fuel)] += 1
+            self.fuel += fuel
+        self.memories[bisect_left(MEMORY_BYTES, memory)] += 1
+        self.memory += memory
+
+
+class Metrics:
+    """Everything the host counts and measures."""
+
+    def __init__(self, *, most: int = MOST_SERIES, version: str = "") -> None:
+        self._most = most
+        self._version = version
+        self._recorders: dict[tuple[str, str], Recorder] = {}
+        self._functions: set[str] = set()
+        self._host_calls: dict[tuple[str, str, str], int] = {}
+        self._counters: dict[str, dict[str, int]] = {"spawns": {}, "storage": {}, "outbound": {}, "problems": {}}
+        self._admission_waits = Histogram(DURATION_NS)
+        self._compiles = Histogram(DURATION_NS)
+        self._loads = Histogram(DURATION_NS)
+        self._log_lines_dropped = 0
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._registry: CollectorRegistry | None = None
+
+    def recorder(self, function: str, mode: str) -> Recorder:
+        """Where invocations of `function` (`namespace/name`) in `mode` are recorded: one object for each pair."""
+        found = self._recorders.get((function, mode))
+        if found is not None:
+            return found
+        if function not in self._functions:
+            if len(self._functions) >= self._most and function != OTHER:
+                return self.recorder(OTHER, mode)
+            self._functions.add(function)
+        found = self._recorders[function, mode] = Recorder()
+        return found
+
+    def forget(self, function: str) -> None:
+        """Drops the series of a function that was deleted, which makes room for another one's."""
+        if function in self._functions:
+            self._functions.remove(function)
+            for key in [key for key in self._recorders if key[0] == function]:
+                del self._recorders[key]
+
+    def host_call(self, interface: str, function: str, outcome: str) -> None:
+        """One call of a host function that has ended: `ok`, `error` (the WIT error case) or `trap`."""
+        key = (interface, function, outcome)
+        calls = self._host_calls
+        try:
+            calls[key] += 1
+        except KeyError:
+            if len(calls) >= self._most:
+                key = (OTHER, OTHER, outcome)
+            calls[key] = calls.get(key, 0) + 1
+
+    def admission_wait(self, duration_ns: int) -> None:
+        """An invocation waited this long for a free instance."""
+        self._admission_waits.observe(duration_ns)
+
+    def compiled(self, duration_ns: int) -> None:
+        """A module was compiled."""
+        self._compiles.observe(duration_ns)
+
+    def loaded(self, duration_ns: int) -> None:
+        """A compiled module was loaded from the store of artefacts."""
+        self._loads.observe(duration_ns)
+
+    def spawn(self, outcome: str) -> None:
+        """A spawned run has ended, or was lost."""
+        self._count("spawns", outcome)
+
+    def storage_error(self, operation: str) -> None:
+        """The storage failed at this operation."""
+        self._count("storage", operation)
+
+    def outbound_error(self, reason: str) -> None:
+        """An outgoing HTTP request failed or was refused."""
+        self._count("outbound", reason)
+
+    def problem(self, problem_type: str) -> None:
+        """The gateway answered a problem of this type."""
+        self._count("problems", problem_type)
+
+    def log_lines_dropped(self, count: int) -> None:
+        """This many log records of guests were over a bound."""
+        self._log_lines_dropped += count
+
+    def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """A value that is read when somebody asks, on any thread; `name` comes without the prefix `guesthouse_`."""
+        self._gauges[f"guesthouse_{name}"] = (documentation, read)
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """prometheus-client's registry with all of this and the process's own figures, for whoever has an exporter."""
+        if self._registry is None:
+            from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+            from prometheus_client.registry import CollectorRegistry
+
+            self._registry = CollectorRegistry(auto_describe=False)
+            self._registry.register(self)
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=self._registry)
+        return self._registry
+
+    def expose(self) -> bytes:
+        """Prometheus' text format; takes milliseconds with many functions, so not on the loop's thread."""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self.registry)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: names are known only when collecting."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The families of everything, for prometheus-client."""
+        from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+
+        yield InfoMetricFamily("guesthouse", "This host", {"version": self._version})
+        yield from self._collect_invocations()
+        yield from self._collect_counters()
+        for name, documentation, histogram in (
+            ("admission_wait_seconds", "Waits for a free instance", self._admission_waits),
+            ("compile_seconds", "Compilations of a module", self._compiles),
+            ("load_seconds", "Loads of a compiled module", self._loads),
+        ):
+            family = _histogram(name, documentation, ())
+            _add(family, (), histogram.bounds, histogram.counts, histogram.sum, _S)
+            yield family
+        for name, (documentation, read) in list(self._gauges.items()):
+            yield GaugeMetricFamily(name, documentation, value=read())
+
+    def _count(self, counter: str, label: str) -> None:
+        counts = self._counters[counter]
+        if label not in counts and len(counts) >= self._most:
+            label = OTHER
+        counts[label] = counts.get(label, 0) + 1
+
+    def _collect_invocations(self) -> Iterator[Metric]:
+        labels = ("function", "mode")
+        count = _counter("invocations", "Invocations that have ended", (*labels, "outcome"))
+        duration = _histogram("invocation_duration_seconds", "Wall time of invocations", labels)
+        fuel = _histogram("invocation_fuel", "Fuel used, where it is known: about one for each instruction", labels)
+        memory = _histogram("invocation_memory_bytes", "Peak linear memory of invocations", labels)
+        for key, seen in list(self._recorders.items()):
+            for outcome, value in list(seen.outcomes.items()):
+                count.add_metric((*key, outcome), value)
+            _add(duration, key, DURATION_NS, seen.durations, seen.duration, _S)
+            _add(fuel, key, FUEL, seen.fuels, seen.fuel, 1)
+            _add(memory, key, MEMORY_BYTES, seen.memories, seen.memory, 1)
+        yield from (count, duration, fuel, memory)
+
+    def _collect_counters(self) -> Iterator[Metric]:
+        calls = _counter("host_calls", "Calls of host functions", ("interface", "function", "outcome"))
+        for key, value in list(self._host_calls.items()):
+            calls.add_metric(key, value)
+        yield calls
+        for counter, name, documentation, label in (
+            ("spawns", "spawns", "Spawned runs that have ended, or were lost", "outcome"),
+            ("storage", "storage_errors", "Failures of the storage", "operation"),
+            ("outbound", "outbound_errors", "Outgoing HTTP requests that failed or were refused", "reason"),
+            ("problems", "http_problems", "Problems that the gateway answered", "type"),
+        ):
+            family = _counter(name, documentation, (label,))
+            for value_of_label, value in list(self._counters[counter].items()):
+                family.add_metric((value_of_label,), value)
+            yield family
+        dropped = _counter("log_lines_dropped", "Log records of guests that were over a bound", ())
+        dropped.add_metric((), self._log_lines_dropped)
+        yield dropped
+
+
+def _counter(name: str, documentation: str, labels: Sequence[str]) -> CounterMetricFamily:
+    from prometheus_client.core import CounterMetricFamily
+
+    return CounterMetricFamily(f"guesthouse_{name}", documentation, labels=labels)
+
+
+def _histogram(name: str, documentation: str, labels: Sequence[str]) -> HistogramMetricFamily:
+    from prometheus_client.core import HistogramMetricFamily
+
+    return HistogramMetricFamily(f"guesthouse_{name}", documentation, labels=labels)
+
+
+def _add(
+    family: HistogramMetricFamily,
+    labels: Sequence[str],
+    bounds: Sequence[int],
+    counts: Sequence[int],
+    total: int,
+    unit: int,
+) -> None:
+    buckets: list[tuple[str, float]] = []
+    so_far = 0
+    for bound, count in zip(bounds, counts, strict=False):
+        so_far += count
+        buckets.append((repr(bound / unit), so_far))
+    buckets.append(("+Inf", so_far + counts[-1]))
+    family.add_metric(labels, buckets, sum_value=total / unit)
