@@ -107,6 +107,13 @@ def test_what_is_no_url_is_an_invalid_url(url: str) -> None:
     assert url.startswith(caught.value.url)
 
 
+@pytest.mark.parametrize("host", ["\uff25\uff38.example", "\u212aelvin.example", "B\u00dcCHER.example", "a\u200db.example"])
+def test_letters_are_not_folded_into_others(host: str) -> None:
+    """What a browser would map to another name is refused: the name that was written is the name that is asked for."""
+    with pytest.raises(Prohibited):
+        parse_url(f"https://{host}/")
+
+
 @given(st.text(max_size=60))
 def test_no_text_at_all_breaks_the_parser(text: str) -> None:
     """Whatever follows the scheme, the answer is a destination that reads back as itself, or one of two errors."""

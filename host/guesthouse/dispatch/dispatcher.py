@@ -46,6 +46,23 @@ class HostCallObserver(Observer):
         log.error("host function failed", interface=slot.interface, function=slot.function, exc_info=error)
 
 
+class Loading:
+    """A call of a deployment that has to be linked first, which takes milliseconds, or seconds where it is compiled anew."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, deployment: Deployment, begin: Callable[[], Outcome | Running | Loading]
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._deployment = deployment
+        self._begin = begin
+
+    async def wait(self) -> Outcome:
+        """Links the deployment in a thread, and then makes the call."""
+        await self._dispatcher.load(self._deployment)
+        started = self._begin()
+        return started if isinstance(started, Outcome) else await started.wait()
+
+
 class Dispatcher:
     """Runs invocations.  `prepare` links a deployment that is not linked yet; it may block for milliseconds."""
 
@@ -82,8 +99,6 @@ class Dispatcher:
         Raises `AdmissionFull`, `Draining`, `BodyTooLarge`, or `BadRequest` where it is no web function; what the guest
         does wrong is in the outcome.
         """
-        if id(deployment) not in self._prepared:
-            await self.load(deployment)
         started = self.web_now(deployment, request, body, sink)
         return started if isinstance(started, Outcome) else await started.wait()
 
@@ -95,9 +110,11 @@ class Dispatcher:
         sink: ResponseSink | None = None,
         *,
         on_loop: bool = True,
-    ) -> Outcome | Running:
+    ) -> Outcome | Running | Loading:
         """`web` as far as it goes without waiting: the outcome, or what `wait` carries on."""
-        prepared = self._prepared.get(id(deployment)) or self._load_now(deployment)
+        prepared = self._prepared.get(id(deployment))
+        if prepared is None:
+            return Loading(self, deployment, lambda: self.web_now(deployment, request, body, sink))
         entry = prepared.web
         if entry is None:
             raise BadRequest(f"{deployment.path} is a {deployment.kind} function: it cannot be called over HTTP")
@@ -115,9 +132,11 @@ class Dispatcher:
 
     def call_now(
         self, deployment: Deployment, interface: str, function: str, args: tuple[Any, ...], *, on_loop: bool = True
-    ) -> Outcome | Running:
+    ) -> Outcome | Running | Loading:
         """Calls any typed export; `Outcome.value` is its result.  Raises `BadRequest`, `TypeError` and `ValueError`."""
-        prepared = self._prepared.get(id(deployment)) or self._load_now(deployment)
+        prepared = self._prepared.get(id(deployment))
+        if prepared is None:
+            return Loading(self, deployment, lambda: self.call_now(deployment, interface, function, args))
         running = self._admit(prepared, prepared.function(interface, function), "call")
         return running.start(args, on_loop=on_loop) or running
 
@@ -158,9 +177,10 @@ class Dispatcher:
         if deployment is not None:
             self._prepared.pop(id(deployment), None)
 
-    def _load_now(self, deployment: Deployment) -> Prepared:
-        prepared = self._prepared[id(deployment)] = self._prepare(deployment)
-        return prepared
+    def takes_stream(self, deployment: Deployment) -> bool:
+        """Whether a web function can be given its body while it arrives; functions of the older interface cannot."""
+        prepared = self._prepared.get(id(deployment))
+        return prepared is not None and prepared.web is not None and prepared.web.takes_buffer
 
     # -- the end
 
