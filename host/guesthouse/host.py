@@ -131,7 +131,9 @@ class AsyncHost:
         await self.dispatcher.spawner.count_lost()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def deploy(
@@ -180,9 +182,7 @@ class AsyncHost:
         started = self.dispatcher.web_now(self.deployment(name, namespace), request, body, sink)
         return started if isinstance(started, Outcome) else sink.complete(await started.wait())
 
-    async def call(
-        self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default"
-    ) -> Any:
+    async def call(self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default") -> Any:
         """Calls a typed export with Python values (see `engine.values`) and returns its result; raises its `Trap`."""
         started = self.dispatcher.call_now(self.deployment(name, namespace), interface, function, args)
         outcome = started if isinstance(started, Outcome) else await started.wait()
@@ -248,7 +248,9 @@ class Host:
     def __enter__(self) -> Host:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def deploy(self, name: str, wasm: bytes, **options: Any) -> Deployment:
@@ -280,9 +282,7 @@ class Host:
     def call(self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default") -> Any:
         """See `AsyncHost.call`."""
         inner = self.inner
-        started = inner.dispatcher.call_now(
-            inner.deployment(name, namespace), interface, function, args, on_loop=False
-        )
+        started = inner.dispatcher.call_now(inner.deployment(name, namespace), interface, function, args, on_loop=False)
         outcome = started if isinstance(started, Outcome) else self._run(started.wait())
         return outcome.unwrap().value
 

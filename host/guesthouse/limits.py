@@ -70,7 +70,9 @@ class Limits:
                 raise BadRequest(f"limit {name!r} must be a positive integer, not {value!r}")
         changed = replace(self, **changes)
         if changed.memory_bytes > MAX_MEMORY or changed.memory_bytes < PAGE:
-            raise BadRequest(f"limit 'memory_bytes' must lie between {PAGE} and {MAX_MEMORY}, not {changed.memory_bytes}")
+            raise BadRequest(
+                f"limit 'memory_bytes' must lie between {PAGE} and {MAX_MEMORY}, not {changed.memory_bytes}"
+            )
         return changed
 
     def changes(self) -> dict[str, int]:

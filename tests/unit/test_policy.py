@@ -107,7 +107,9 @@ def test_what_is_no_url_is_an_invalid_url(url: str) -> None:
     assert url.startswith(caught.value.url)
 
 
-@pytest.mark.parametrize("host", ["\uff25\uff38.example", "\u212aelvin.example", "B\u00dcCHER.example", "a\u200db.example"])
+@pytest.mark.parametrize(
+    "host", ["\uff25\uff38.example", "\u212aelvin.example", "B\u00dcCHER.example", "a\u200db.example"]
+)
 def test_letters_are_not_folded_into_others(host: str) -> None:
     """What a browser would map to another name is refused: the name that was written is the name that is asked for."""
     with pytest.raises(Prohibited):

@@ -71,9 +71,9 @@ def result_of(error: GuesthouseError) -> str:
 
 def spawn_result(value: Any) -> tuple[str, str | None]:
     """The word and the note of what a spawn function returned (nothing, in the older form)."""
-    if not isinstance(value, tuple) or value is None:
+    if value is None:
         return "ok", None
-    case, note = value[0] if value[0] is not None else ("ok", None)
+    _, note = value[0]
     if not isinstance(value, Err):
         return "ok", note
     return ("dropped" if (note or "").startswith(DROPPED_NOTE) else "failed"), note

@@ -32,7 +32,9 @@ def kind_of(pre: InstancePre) -> str:
         return "spawn"
     if pre.exports:
         return "library"
-    raise InvalidModule("the module exports no function that can be called: neither web, nor spawn, nor one with a WIT type")
+    raise InvalidModule(
+        "the module exports no function that can be called: neither web, nor spawn, nor one with a WIT type"
+    )
 
 
 @dataclass(slots=True)

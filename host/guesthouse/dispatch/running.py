@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from guesthouse._native.api import DONE, FAILED
 from guesthouse.clock import Clock
 from guesthouse.dispatch.outcome import Outcome, result_of
 from guesthouse.dispatch.prepared import Entry
@@ -19,7 +20,6 @@ from guesthouse.errors import BadAnswer, GuesthouseError, Trap
 from guesthouse.interfaces.bytes import collect, peek
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.web import check_headers, check_status, finish_stream, stream_of
-from guesthouse._native.api import DONE, FAILED
 from guesthouse.telemetry import InvocationLog
 
 LOGGED_LINES = 16
@@ -29,7 +29,18 @@ LOGGED_LINES = 16
 class Running:
     """One invocation that has a slot in the pool."""
 
-    __slots__ = ("_clock", "_entry", "_finished", "_instance", "_invocation", "_log", "_outcome", "_started_ns", "_system", "_workers")
+    __slots__ = (
+        "_clock",
+        "_entry",
+        "_finished",
+        "_instance",
+        "_invocation",
+        "_log",
+        "_outcome",
+        "_started_ns",
+        "_system",
+        "_workers",
+    )
 
     def __init__(
         self,

@@ -125,7 +125,9 @@ class SpawnQueue:
                 outcome = await self._dispatcher.run_spawned(deployment, payload, invocation_id, root, depth)
             result = outcome.result
         except (GuesthouseError, asyncio.CancelledError) as error:
-            log.warning("spawned run did not begin", function=deployment.path, invocation_id=invocation_id, error=str(error))
+            log.warning(
+                "spawned run did not begin", function=deployment.path, invocation_id=invocation_id, error=str(error)
+            )
             if not isinstance(error, Cancelled | Draining | asyncio.CancelledError):
                 result = "trapped"
         finally:

@@ -14,9 +14,8 @@ too many handles.  Must not know how guests are run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 from guesthouse.engine.codegen import record_class
 from guesthouse.engine.codegen_lift import generate_lift
@@ -46,9 +45,8 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True)
-class LiftContext:
-    """What one guest's values are lifted from and lowered against."""
+class LiftContext(Protocol):
+    """What one guest's values are lifted from and lowered against; `Instance` is one."""
 
     memory: Any
     """The whole linear memory: a buffer whose slices are `bytes`.  To be set anew before each lift, as memory moves."""

@@ -95,7 +95,9 @@ class Engine:
         if child.returncode == INVALID:
             raise InvalidModule(said)
         if child.returncode < 0:
-            raise InvalidModule(f"compiling the module took more than {CPU_SECONDS} s or 4 GiB (signal {-child.returncode})")
+            raise InvalidModule(
+                f"compiling the module took more than {CPU_SECONDS} s or 4 GiB (signal {-child.returncode})"
+            )
         raise HostError(f"the compiling process failed: {said[-500:]}")
 
     def load(self, artefact: bytes) -> ModuleHandle:

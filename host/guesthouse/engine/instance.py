@@ -53,9 +53,10 @@ class Instance:
     """One guest.  It is also the `LiftContext` of its values: `memory`, `resources` and `lift_budget` are for that."""
 
     __slots__ = (
-        "_awaited", "_brief", "_buried", "_future", "_invocation_budget", "_next", "_on_loop", "_on_thread", "_on_worker", "_plan", "_pool", "_slot", "_target", "_turn",
-        "_values", "calls_left", "context", "deadline_ns", "error", "export", "fuel_used", "handle", "lift_budget", "limits",
-        "memory", "observer", "peak_memory", "pre", "resources", "slices", "status",
+        "_awaited", "_brief", "_buried", "_future", "_invocation_budget", "_next", "_on_loop", "_on_thread",
+        "_on_worker", "_plan", "_pool", "_slot", "_target", "_turn", "_values", "calls_left", "context",
+        "deadline_ns", "error", "export", "fuel_used", "handle", "lift_budget", "limits", "memory", "observer",
+        "peak_memory", "pre", "resources", "slices", "status",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +79,7 @@ class Instance:
         self.error: GuesthouseError | None = None
         self.fuel_used: int | None = None
         self.peak_memory = 0
+        self._awaited: Any = None
         self._next = START
         self._plan: Plan = EMPTY_PLAN
         self._on_worker = False
@@ -222,7 +224,9 @@ class Instance:
         elif isinstance(error, TimeoutError) and self._seconds_left() == 0.0:
             self.error = DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
         else:
-            self.error = HostError(f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}")
+            self.error = HostError(
+                f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}"
+            )
             self.observer.host_error(slot, error)
         self.observer.host_call(slot, "trap")
 

@@ -60,9 +60,11 @@ class Export:
 class InstancePre:
     """A program that is linked and ready: its import slots and exports, shared by all invocations of a deployment."""
 
-    __slots__ = ("exports", "hot", "imports", "program", "used", "uses_types", "__weakref__")
+    __slots__ = ("__weakref__", "exports", "hot", "imports", "program", "used", "uses_types")
 
-    def __init__(self, program: ProgramHandle, imports: list[Import], exports: dict[tuple[str, str], Export], typed: bool) -> None:
+    def __init__(
+        self, program: ProgramHandle, imports: list[Import], exports: dict[tuple[str, str], Export], typed: bool
+    ) -> None:
         self.program = program
         self.imports = imports
         self.exports = exports
@@ -135,7 +137,9 @@ class Linker:
             return self._core_import(item, core)
         known = self._abi.find(interface_id)
         if known is None:
-            raise LinkError(f"the guest imports {interface_id} ({item.name}), an interface that this host does not offer")
+            raise LinkError(
+                f"the guest imports {interface_id} ({item.name}), an interface that this host does not offer"
+            )
         if item.name.startswith(RESOURCE_DROP):
             return self._resource_drop(known, item)
         func = known.functions.get(item.name)

@@ -10,7 +10,6 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 
 from guesthouse._native.api import YIELDED

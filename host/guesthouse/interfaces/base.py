@@ -26,8 +26,9 @@ def host_call(
     """Marks a method as the answer to a WIT function; may be stacked to answer several (both generations of an interface).
 
     The method is called as `method(invocation, *args)` with the values of `engine.values`, and returns the WIT result
-    in the same form; see `HostCall` for `core`.  It may be plain or `async def`, runs on the host's loop, and needs no locks.  `blocking=True` says
-    that a plain method blocks: it gets a thread.  Whatever it raises becomes a trap of that one invocation.
+    in the same form; see `HostCall` for `core`.  It may be plain or `async def` (or plain and return a coroutine where
+    it has to wait), runs on the host's loop, and needs no locks.  `blocking=True` says that a plain method blocks: it
+    gets a thread.  Whatever it raises becomes a trap of that one invocation.
     """
 
     def mark(method: Method) -> Method:

@@ -66,7 +66,7 @@ class Invocation:
     depth: int = 0
     """How many spawns lie between the root and this one."""
     states: dict[Interface, Any] = field(default_factory=dict)
-    closers: list[Callable[[], None | Awaitable[None]]] = field(default_factory=list)
+    closers: list[Callable[[], Awaitable[None] | None]] = field(default_factory=list)
     """Run once when the invocation has ended, however it ended, last added first."""
 
     def state(self, interface: Interface) -> Any:
