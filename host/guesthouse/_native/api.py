@@ -27,7 +27,6 @@ class GuestPointer(Protocol):
     memory: Any
     memory_size: int
     values: Any
-    value_count: int
     slot: int
     slices: int
     reason: int
@@ -62,7 +61,10 @@ class Glue(Protocol):
     gh_answer: Callable[[Any, Any, int, Any, int], int]
     gh_answer_trap: Callable[[Any, bytes], int]
     gh_post_return: Callable[[Any], int]
-    gh_finish: Callable[[Any], int]
+    gh_finish: Callable[[Any], None]
+    gh_start_released: Callable[[Any, Any, int, Any, int, Any, int], int]
+    gh_continue_released: Callable[[Any], int]
+    gh_answer_released: Callable[[Any, Any, int, Any, int], int]
     gh_cancel: Callable[[Any], int]
     gh_new_slice: Callable[[Any], None]
     gh_request_cancel: Callable[[Any], None]
@@ -79,8 +81,8 @@ def _library() -> Path:
     raise HostError("the wasmtime wheel is not installed: `pip install .` brings it")
 
 
-def _load() -> tuple[Any, Glue, str]:
-    """The cffi `ffi`, the glue, and the path of the glue's file; raises `HostError` where the two do not fit."""
+def _load() -> tuple[Any, Glue]:
+    """The cffi `ffi` and the glue; raises `HostError` where the two do not fit."""
     # The glue's undefined symbols are wasmtime's: they are found because the library's symbols are made global.
     ctypes.CDLL(str(_library()), mode=ctypes.RTLD_GLOBAL)
     try:
@@ -95,11 +97,10 @@ def _load() -> tuple[Any, Glue, str]:
             f"guesthouse was compiled for wasmtime {compiled_for}, but {installed} is installed: "
             f"`pip install wasmtime=={compiled_for}`, or build guesthouse again"
         )
-    return _glue.ffi, glue, str(_glue.__file__)
+    return _glue.ffi, glue
 
 
-ffi, glue, _glue_path = _load()
-_holding = ctypes.PyDLL(_glue_path)
+ffi, glue = _load()
 WASMTIME_VERSION: str = ffi.string(glue.GH_WASMTIME_VERSION).decode()
 
 

@@ -124,7 +124,7 @@ char *gh_compile(gh_engine *engine, const uint8_t *wasm, size_t size, uint8_t **
   return NULL;
 }
 
-char *gh_module_load(gh_engine *engine, const uint8_t *artefact, size_t size, gh_module **out) {
+char *gh_load(gh_engine *engine, const uint8_t *artefact, size_t size, gh_module **out) {
   wasmtime_module_t *module;
   wasmtime_error_t *error = wasmtime_module_deserialize(engine->engine, artefact, size, &module);
   if (error) return gh_error_text(error);

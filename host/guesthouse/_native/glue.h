@@ -63,15 +63,14 @@ typedef struct {
 typedef struct {
   uint8_t *memory;              /* fetched anew before every return */
   uint64_t memory_size;
-  uint64_t values[17];          /* arguments of the waiting host call, or results of the finished call; i32 zero-extended */
-  uint32_t value_count;
+  uint64_t values[17];          /* arguments of the waiting host call, or the result of the finished call; i32 zero-extended */
+  uint64_t fuel_left;
+  uint64_t peak_memory;
+  bool fuel_known;
   uint32_t slot;                /* which import waits */
   uint32_t slices;              /* how often it yielded */
   int32_t reason;               /* GH_TRAP … after GH_FAILED */
   int32_t trap_code;            /* wasmtime's, or -1 */
-  bool fuel_known;
-  uint64_t fuel_left;
-  uint64_t peak_memory;
   char message[1024];
   ...;
 } gh_guest;
@@ -84,6 +83,7 @@ void gh_free(void *pointer);
 char *gh_engine_new(const gh_config *config, gh_engine **engine);
 void gh_engine_delete(gh_engine *engine);
 char *gh_compile(gh_engine *engine, const uint8_t *wasm, size_t size, uint8_t **artefact, size_t *artefact_size);
+/* Without the GIL: it takes milliseconds. */
 char *gh_module_load(gh_engine *engine, const uint8_t *artefact, size_t size, gh_module **module);
 void gh_module_delete(gh_module *module);
 gh_linker *gh_linker_new(gh_engine *engine);
@@ -110,16 +110,23 @@ int gh_continue(gh_guest *guest);
 /* Answers the waiting host call with a lowered value, or with a trap, and runs on. */
 int gh_answer(gh_guest *guest, const uint8_t *blob, uint32_t flat, const uint8_t *blocks, uint32_t block_count);
 int gh_answer_trap(gh_guest *guest, const char *message);
-/* After a call that is done: runs its post-return, if it has one (it may yield: gh_continue). */
+/* After a call that is done, where another one follows: runs its post-return, if it has one (it may yield: gh_continue). */
 int gh_post_return(gh_guest *guest);
-/* The same, and then deletes the store: the end of a good invocation. */
-int gh_finish(gh_guest *guest);
+/* After a call that is done: deletes the store, the end of a good invocation.  Post-return is left out: it could only give
+ * memory back that goes with the store anyway, for it may not call the host. */
+void gh_finish(gh_guest *guest);
 /* Ends a suspended or yielded guest: afterwards GH_FAILED, or GH_YIELDED while it still unwinds (gh_continue). */
 int gh_cancel(gh_guest *guest);
 /* Gives a guest that waited for something outside a whole slice again; its next epoch would end the old one at once. */
 void gh_new_slice(gh_guest *guest);
 /* Asks a guest that may be running in another thread to end at its next epoch. */
 void gh_request_cancel(gh_guest *guest);
+/* The same without the GIL, which all others keep (see build.py). */
+int gh_start_released(gh_guest *guest, const gh_target *target, uint64_t deadline_ns, const uint8_t *blob, uint32_t flat,
+                      const uint8_t *blocks, uint32_t block_count);
+int gh_continue_released(gh_guest *guest);
+int gh_answer_released(gh_guest *guest, const uint8_t *blob, uint32_t flat, const uint8_t *blocks, uint32_t block_count);
+
 /* Counters for the tests: stores made and deleted since the process began. */
 uint64_t gh_stores_made(void);
 uint64_t gh_stores_deleted(void);

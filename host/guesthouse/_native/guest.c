@@ -58,7 +58,6 @@ void gh_on_host_call(void *import, wasmtime_caller_t *caller, const wasmtime_val
     return;
   }
   for (size_t i = 0; i < arg_count; i++) guest->values[i] = gh_to_slot(&args[i]);
-  guest->value_count = (uint32_t)arg_count;
   guest->slot = (uint32_t)((uintptr_t)import >> 8);
   guest->trap_out = trap;
   guest->result_out = results;
@@ -181,13 +180,21 @@ static bool begin_export(gh_guest *guest) {
   return true;
 }
 
+bool gh_find_realloc(gh_guest *guest) {
+  wasmtime_extern_t item;
+  const char *name = guest->program->realloc_name;
+  if (!guest->has_realloc && find(guest, name, strlen(name), WASMTIME_EXTERN_FUNC, &item)) {
+    guest->realloc_func = item.of.func;
+    guest->has_realloc = true;
+  }
+  return guest->has_realloc;
+}
+
 static void instantiated(gh_guest *guest) {
   wasmtime_extern_t item;
   const gh_program *program = guest->program;
   guest->has_memory = find(guest, program->memory, strlen(program->memory), WASMTIME_EXTERN_MEMORY, &item);
   if (guest->has_memory) guest->linear = item.of.memory;
-  guest->has_realloc = find(guest, program->realloc_name, strlen(program->realloc_name), WASMTIME_EXTERN_FUNC, &item);
-  if (guest->has_realloc) guest->realloc_func = item.of.func;
 }
 
 static int stop(gh_guest *guest, const char *message) {
@@ -221,21 +228,20 @@ static int advance(gh_guest *guest) {
         }
       }
       if (guest->lowered + 1 < guest->arguments.block_count) {
-        if (!guest->has_realloc) return stop(guest, "the guest exports no cabi_realloc");
+        if (!gh_find_realloc(guest)) return stop(guest, "the guest exports no cabi_realloc");
         guest->lowering = true;
         lower_next(guest);
         return -1;
       }
       return begin_export(guest) ? -1 : stop(guest, "the export is missing");
     case PHASE_CALLING:
-      guest->value_count = guest->entry->result_count;
-      if (guest->value_count) guest->values[0] = gh_to_slot(&guest->results[0]);
+      if (guest->entry->result_count) guest->values[0] = gh_to_slot(&guest->results[0]);
       guest->phase = PHASE_CALLED;
       gh_refresh_memory(guest);
       return GH_DONE;
     default: /* post-return is over */
       guest->may_leave = true;
-      if (!guest->keep_store) delete_store(guest);
+      guest->phase = PHASE_CALLED;
       return GH_DONE;
   }
 }
@@ -316,23 +322,19 @@ int gh_answer_trap(gh_guest *guest, const char *message) {
 
 void gh_new_slice(gh_guest *guest) { wasmtime_context_set_epoch_deadline(guest->context, guest->limits->slice_ticks); }
 
-static int begin_post_return(gh_guest *guest, bool keep_store) {
+int gh_post_return(gh_guest *guest) {
   wasmtime_extern_t item;
   const gh_export *entry = guest->entry;
   guest->phase = PHASE_RETURNING;
-  guest->keep_store = keep_store;
   if (!find(guest, entry->post, entry->post_size, WASMTIME_EXTERN_FUNC, &item)) return advance(guest);
   guest->current = item.of.func;
   guest->args[0] = guest->results[0];
-  gh_new_slice(guest);
   guest->may_leave = false;
   begin_function(guest, &guest->current, entry->result_count, 0);
   return run(guest);
 }
 
-int gh_post_return(gh_guest *guest) { return begin_post_return(guest, true); }
-
-int gh_finish(gh_guest *guest) { return begin_post_return(guest, false); }
+void gh_finish(gh_guest *guest) { delete_store(guest); }
 
 void gh_request_cancel(gh_guest *guest) { atomic_store(&guest->cancelled, true); }
 

@@ -6,11 +6,13 @@ a finalizer only frees.
 
 from __future__ import annotations
 
-import ctypes
+import struct
 from typing import Any, NamedTuple
 
-from guesthouse._native.api import _holding, check, ffi, glue
+from guesthouse._native.api import check, ffi, glue
 from guesthouse.errors import HostError, InvalidModule
+
+BLOCK_BYTES = ffi.sizeof("gh_block")
 
 
 class NativeConfig(NamedTuple):
@@ -85,7 +87,14 @@ class ProgramHandle:
             space_utf8, name_utf8 = space.encode(), name.encode()
             problem = check(
                 glue.gh_linker_define(
-                    linker, space_utf8, len(space_utf8), name_utf8, len(name_utf8), params.encode(), results.encode(), slot
+                    linker,
+                    space_utf8,
+                    len(space_utf8),
+                    name_utf8,
+                    len(name_utf8),
+                    params.encode(),
+                    results.encode(),
+                    slot,
                 )
             )
             if problem:
@@ -112,102 +121,115 @@ class ProgramHandle:
 class Target:
     """An export of a program under the limits of one deployment: what a guest is started with."""
 
-    __slots__ = ("_limits", "_pointer", "_program", "address", "fuel")
+    __slots__ = ("_limits", "_program", "fuel", "pointer")
 
     def __init__(
-        self, program: ProgramHandle, export_index: int, *, fuel: int, memory: int, tables: int, realloc_ns: int, ticks: int
+        self,
+        program: ProgramHandle,
+        export_index: int,
+        *,
+        fuel: int,
+        memory: int,
+        tables: int,
+        realloc_ns: int,
+        ticks: int,
     ) -> None:
         self._program = program
         self._limits = ffi.new("gh_limits *", [fuel, memory, tables, realloc_ns, ticks])
-        self._pointer = ffi.new("gh_target *", [program.pointer, self._limits, export_index])
-        self.address = int(ffi.cast("uintptr_t", self._pointer))
+        self.pointer = ffi.new("gh_target *", [program.pointer, self._limits, export_index])
         self.fuel = fuel
 
 
-def _held(name: str, *parameters: Any) -> Any:
-    """A glue function that is called with the GIL held.
-
-    A guest's first slice is a few microseconds: giving up the GIL for it costs nothing alone, but where another thread
-    computes in Python, getting it back takes a switch interval (5 ms) each time.
-    """
-    function = getattr(_holding, name)
-    function.argtypes = parameters
-    function.restype = ctypes.c_int
-    return function
-
-
-_POINTER, _U32 = ctypes.c_void_p, ctypes.c_uint32
-held_start = _held("gh_start", _POINTER, _POINTER, ctypes.c_uint64, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32)
-held_answer = _held("gh_answer", _POINTER, ctypes.c_char_p, _U32, ctypes.c_char_p, _U32)
-held_finish = _held("gh_finish", _POINTER)
+_HEADER = struct.Struct("<QQQ")
+"""memory, memory_size and the first of the values: the beginning of `gh_guest`."""
+_USED = struct.Struct("<QQ?")
+"""fuel_left, peak_memory and fuel_known."""
+_USED_AT = ffi.offsetof("gh_guest", "fuel_left")
 
 
 class GuestHandle:
     """The native side of one invocation at a time; used by one thread at a time.
 
-    `start`, `answer` and `finish` keep the GIL and are for the first slice; `go_on` releases it and is for all others.
+    All methods keep the GIL but those that are called `…_released`, which are for a worker's thread.
     """
 
-    __slots__ = ("_kept", "_pointer", "address", "fields")
+    __slots__ = ("_kept", "_memory", "_memory_at", "_raw", "fields")
 
     def __init__(self) -> None:
-        self.fields = self._pointer = ffi.gc(glue.gh_guest_new(), glue.gh_guest_delete)
-        self.address = int(ffi.cast("uintptr_t", self._pointer))
+        self.fields = ffi.gc(glue.gh_guest_new(), glue.gh_guest_delete)
+        self._raw = ffi.buffer(self.fields, _USED_AT + _USED.size)
         self._kept: tuple[bytes, bytes] | None = None
+        self._memory: Any = b""
+        self._memory_at = (0, 0)
 
     def start(self, target: Target, deadline_ns: int, blob: bytes, flat: int, blocks: bytes) -> int:
         """Instantiates and calls with lowered arguments; returns a status of `api`."""
         self._kept = (blob, blocks)
-        return held_start(self.address, target.address, deadline_ns, blob, flat, blocks, len(blocks) // 20)  # type: ignore[no-any-return]
+        return glue.gh_start(self.fields, target.pointer, deadline_ns, blob, flat, blocks, len(blocks) // BLOCK_BYTES)
 
     def start_released(self, target: Target, deadline_ns: int, blob: bytes, flat: int, blocks: bytes) -> int:
-        """`start` without the GIL, for a worker's thread."""
+        """`start` without the GIL."""
         self._kept = (blob, blocks)
-        return glue.gh_start(
-            self._pointer, target._pointer, deadline_ns, ffi.from_buffer(blob), flat, ffi.from_buffer(blocks), len(blocks) // 20
-        )
+        count = len(blocks) // BLOCK_BYTES
+        return glue.gh_start_released(self.fields, target.pointer, deadline_ns, blob, flat, blocks, count)
 
     def answer(self, blob: bytes, flat: int, blocks: bytes) -> int:
         """Answers the waiting host call with a lowered value; returns a status."""
         self._kept = (blob, blocks)
-        return held_answer(self.address, blob, flat, blocks, len(blocks) // 20)  # type: ignore[no-any-return]
+        return glue.gh_answer(self.fields, blob, flat, blocks, len(blocks) // BLOCK_BYTES)
 
     def answer_released(self, blob: bytes, flat: int, blocks: bytes) -> int:
-        """`answer` without the GIL, for a worker's thread."""
+        """`answer` without the GIL."""
         self._kept = (blob, blocks)
-        return glue.gh_answer(self._pointer, ffi.from_buffer(blob), flat, ffi.from_buffer(blocks), len(blocks) // 20)
+        return glue.gh_answer_released(self.fields, blob, flat, blocks, len(blocks) // BLOCK_BYTES)
 
     def answer_trap(self, message: str) -> int:
         """Answers the waiting host call with a trap; returns a status."""
-        return glue.gh_answer_trap(self._pointer, message.encode()[:1000].replace(b"\0", b" "))
-
-    def finish(self) -> int:
-        """Runs post-return and deletes the store; returns a status."""
-        return held_finish(self.address)  # type: ignore[no-any-return]
+        return glue.gh_answer_trap(self.fields, message.encode(errors="replace")[:1000].replace(b"\0", b" "))
 
     def go_on(self) -> int:
         """One more slice of a guest that yielded; returns a status."""
-        return glue.gh_continue(self._pointer)
+        return glue.gh_continue(self.fields)
 
-    def cancel(self) -> int:
-        """Ends a guest that waits, yielded, or is between calls; `go_on` while the status says that it yielded."""
-        return glue.gh_cancel(self._pointer)
+    def go_on_released(self) -> int:
+        """`go_on` without the GIL."""
+        return glue.gh_continue_released(self.fields)
 
     def new_slice(self) -> None:
         """Gives a guest that waited for something outside a whole slice again."""
-        glue.gh_new_slice(self._pointer)
+        glue.gh_new_slice(self.fields)
+
+    def finish(self) -> None:
+        """Deletes the store of a guest whose call is done."""
+        glue.gh_finish(self.fields)
+
+    def cancel(self) -> int:
+        """Ends a guest that waits, yielded, or is between calls; `go_on` while the status says that it yielded."""
+        return glue.gh_cancel(self.fields)
 
     def request_cancel(self) -> None:
         """Asks a guest that another thread may be running to end at its next epoch."""
-        glue.gh_request_cancel(self._pointer)
+        glue.gh_request_cancel(self.fields)
 
     def memory(self) -> Any:
         """The whole linear memory as a buffer; valid until the guest runs again."""
-        return ffi.buffer(self.fields.memory, self.fields.memory_size)
+        return self.result()[0]
+
+    def result(self) -> tuple[Any, int]:
+        """The memory, and the first core value of the finished call."""
+        address, size, value = _HEADER.unpack_from(self._raw)
+        if self._memory_at != (address, size):
+            self._memory = ffi.buffer(self.fields.memory, size)
+            self._memory_at = (address, size)
+        return self._memory, value
 
     def values(self, count: int) -> list[int]:
-        """The first `count` core values of the waiting host call, or of the result."""
+        """The first `count` core values of the waiting host call."""
         return ffi.unpack(self.fields.values, count)  # type: ignore[no-any-return]
+
+    def used(self) -> tuple[int, int, bool]:
+        """Fuel that is left, peak memory in bytes, and whether the fuel is known; once the store is deleted."""
+        return _USED.unpack_from(self._raw, _USED_AT)  # type: ignore[return-value]
 
     def message(self) -> str:
         """What the library said of the failure."""
@@ -217,4 +239,3 @@ class GuestHandle:
 def stores() -> tuple[int, int]:
     """Stores made and deleted in this process: equal when nothing runs."""
     return glue.gh_stores_made(), glue.gh_stores_deleted()
-

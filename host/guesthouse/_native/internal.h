@@ -33,7 +33,7 @@ enum { MAX_VALUES = 17 };
   uint32_t address_room, lowered; \
   uint64_t deadline_ns, nested_start_ns; \
   gh_phase phase; \
-  bool has_memory, has_realloc, lowering, waiting, may_leave, may_yield, keep_store; \
+  bool has_memory, has_realloc, lowering, waiting, may_leave, may_yield; \
   atomic_bool cancelled;
 
 typedef enum {
@@ -84,6 +84,7 @@ struct gh_program {
 };
 
 uint8_t gh_kind_of(char letter);
+char *gh_load(gh_engine *engine, const uint8_t *artefact, size_t size, gh_module **out);
 
 /* What an import's callback is told: its slot and the letter of its result (the library does not say that one). */
 static inline void *gh_import_of(uint32_t slot, char result) {
@@ -95,6 +96,9 @@ char *gh_error_text(wasmtime_error_t *error);
 void gh_on_host_call(void *import, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t arg_count,
                      wasmtime_val_t *results, size_t result_count, wasm_trap_t **trap,
                      wasmtime_async_continuation_t *continuation);
+
+/* guest.c: looks for the guest's cabi_realloc when it is first needed. */
+bool gh_find_realloc(gh_guest *guest);
 
 /* lower.c */
 uint64_t gh_to_slot(const wasmtime_val_t *value);

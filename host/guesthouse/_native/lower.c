@@ -79,7 +79,7 @@ wasm_trap_t *gh_lower_nested(gh_guest *guest) {
   wasm_trap_t *trap = NULL;
   for (uint32_t i = 1; i < plan->block_count && !trap; i++) {
     wasmtime_val_raw_t raw[4] = {{.i64 = 0}, {.i64 = 0}, {.i64 = plan->blocks[i].align}, {.i64 = plan->blocks[i].size}};
-    if (!guest->has_realloc) return gh_trap_of(guest, GH_REALLOC, "the guest exports no cabi_realloc");
+    if (!gh_find_realloc(guest)) return gh_trap_of(guest, GH_REALLOC, "the guest exports no cabi_realloc");
     wasmtime_error_t *error = wasmtime_func_call_unchecked(guest->context, &guest->realloc_func, raw, 4, &trap);
     if (error) {
       if (guest->reason == GH_TRAP) guest->reason = GH_REALLOC;

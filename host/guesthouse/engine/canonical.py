@@ -111,7 +111,7 @@ class Signature:
 
     @property
     def _where(self) -> str:
-        return f"{self.interface}#{self.name}"
+        return f"{self.interface}#{self.name}" if self.interface else self.name
 
 
 def compile_function(interface_id: str, name: str, func: FuncType) -> Signature:

@@ -52,17 +52,29 @@ class Observer:
 class Instance:
     """One guest.  It is also the `LiftContext` of its values: `memory`, `resources` and `lift_budget` are for that."""
 
-    __slots__ = (
-        "_awaited", "_brief", "_buried", "_future", "_invocation_budget", "_next", "_on_loop", "_on_thread",
-        "_on_worker", "_plan", "_pool", "_slot", "_target", "_turn", "_values", "calls_left", "context",
-        "deadline_ns", "error", "export", "fuel_used", "handle", "lift_budget", "limits", "memory", "observer",
-        "peak_memory", "pre", "resources", "slices", "status",
-    )  # fmt: skip
+    # What most invocations never touch is a default of the class: making an instance sets only what it must.
+    memory: Any = b""
+    lift_budget = 0
+    slices = 0
+    status = YIELDED
+    error: GuesthouseError | None = None
+    fuel_used: int | None = None
+    peak_memory = 0
+    _awaited: Any = None
+    _next = START
+    _plan: Plan = EMPTY_PLAN
+    _on_worker = False
+    _on_loop = True
+    _on_thread = False
+    _brief = False
+    _turn = 0
+    _buried = False
+    _future: asyncio.Future[None] | None = None
 
     def __init__(
         self, pool: InstancePool, pre: InstancePre, limits: Limits, deadline_ns: int, context: Any, observer: Observer
     ) -> None:
-        self.handle: GuestHandle = pool.acquire()
+        self.handle = pool.acquire()
         self._pool = pool
         self.pre = pre
         self.limits = limits
@@ -72,23 +84,6 @@ class Instance:
         self.resources = ResourceTable(limits.resources)
         self._invocation_budget = limits.invocation_lift_bytes
         self.calls_left = limits.host_calls
-        self.memory: Any = b""
-        self.lift_budget = 0
-        self.slices = 0
-        self.status = YIELDED
-        self.error: GuesthouseError | None = None
-        self.fuel_used: int | None = None
-        self.peak_memory = 0
-        self._awaited: Any = None
-        self._next = START
-        self._plan: Plan = EMPTY_PLAN
-        self._on_worker = False
-        self._on_loop = True
-        self._on_thread = False
-        self._brief = False
-        self._turn = 0
-        self._buried = False
-        self._future: asyncio.Future[None] | None = None
 
     # -- running, in the caller's thread
 
@@ -170,7 +165,7 @@ class Instance:
             return self.handle.start_released(self._target, self.deadline_ns, plan.blob, self.export.flat, plan.blocks)
         if action == TRAP:
             return self.handle.answer_trap(str(self.error))
-        return self.handle.go_on()
+        return self.handle.go_on_released()
 
     # -- host calls, on the loop's thread
 
@@ -210,7 +205,10 @@ class Instance:
         return (self, *args) if slot.needs_guest else args
 
     def _lower(self, slot: Import, result: Any) -> None:
-        self._plan = slot.lower(self, result, self._values)
+        try:
+            self._plan = slot.lower(self, result, self._values)
+        except (TypeError, ValueError) as error:
+            raise HostError(f"a host function answered what is not its result: {error}") from error
         self._next = ANSWER
         self.memory = b""
         self.observer.host_call(slot, "ok")
@@ -221,12 +219,15 @@ class Instance:
         self.memory = b""
         if isinstance(error, GuesthouseError):
             self.error = error
+            if isinstance(error, HostError):
+                self.observer.host_error(slot, error)
         elif isinstance(error, TimeoutError) and self._seconds_left() == 0.0:
             self.error = DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
         else:
             self.error = HostError(
                 f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}"
             )
+            self.error.__cause__ = error
             self.observer.host_error(slot, error)
         self.observer.host_call(slot, "trap")
 
@@ -317,37 +318,25 @@ class Instance:
 
     def result(self) -> Any:
         """The lifted result of a call that is done.  Raises `Trap` where the guest's bytes are not valid."""
-        flat: list[Any] = self.handle.values(self.handle.fields.value_count)
+        self.memory, value = self.handle.result()
+        flat: list[Any] = [value]
         if self.export.floats:
             _decode_floats(flat, self.export.floats)
-        self.memory = self.handle.memory()
         self.lift_budget = self.limits.response_bytes
         value = self.export.signature.lift_result(self, flat)
         self.resources.end_call()
         return value
 
     def close(self) -> None:
-        """Runs post-return and deletes the store of a call that is done; `error` is set where post-return failed.
-
-        Where there is a call that is not done, the guest is cancelled.
-        """
+        """Deletes the store of a call that is done; a guest that is not done is cancelled."""
         if self._next == NOTHING:
             return
         if self.status != DONE:
             self._bury(Cancelled())
             return
-        status = self.handle.finish()
-        if status == DONE:
-            self._account()
-            self._release()
-        elif status == FAILED:
-            self._failed()
-        else:
-            self.error = Trap("post-return used up a whole slice", "post-return")
-            status = self.handle.cancel()
-            while status == YIELDED:
-                status = self.handle.go_on()
-            self._release()
+        self.handle.finish()
+        self._account()
+        self._release()
 
     def _failed(self) -> None:
         self._account()
@@ -356,9 +345,8 @@ class Instance:
         self._release()
 
     def _account(self) -> None:
-        fields = self.handle.fields
-        self.peak_memory = fields.peak_memory
-        self.fuel_used = self._target.fuel - fields.fuel_left if fields.fuel_known else None
+        fuel_left, self.peak_memory, fuel_known = self.handle.used()
+        self.fuel_used = self._target.fuel - fuel_left if fuel_known else None
 
     def _bury(self, error: GuesthouseError) -> None:
         """Gives up a guest that is not done: ends it at once, or when it comes back from its worker's thread."""
