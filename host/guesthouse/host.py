@@ -104,13 +104,14 @@ class AsyncHost:
         calls = [call for interface in self.interfaces for call in interface.host_calls()]
         linker = Linker(self.engine, self._abi(), calls)
         self.deployer = Deployer(
-            self.engine, linker, self.interfaces, artefacts, self.registry, self.metrics, self.logs, clock
+            self.engine, linker, self.interfaces, artefacts, self.registry, self.metrics, clock
         )
         self.dispatcher = late.dispatcher = Dispatcher(
             self.registry,
             self.deployer.prepare,
             min(slots or self.engine.slots, self.engine.slots),
             self.metrics,
+            self.logs,
             Spawns(self.database, clock),
             self._log_interface().system,
             clock,

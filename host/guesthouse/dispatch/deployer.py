@@ -24,7 +24,7 @@ from guesthouse.interfaces.base import Interface
 from guesthouse.registry.artefacts import ArtefactStore
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
 from guesthouse.registry.registry import Registry
-from guesthouse.telemetry import FunctionLogs, Metrics
+from guesthouse.telemetry import Metrics
 
 MOST_AT_ONCE = 1
 """Deploys that compile at the same time: compiling takes a processor for itself."""
@@ -61,7 +61,6 @@ class Deployer:
         artefacts: ArtefactStore,
         registry: Registry,
         metrics: Metrics,
-        logs: FunctionLogs,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._engine = engine
@@ -70,7 +69,6 @@ class Deployer:
         self._artefacts = artefacts
         self._registry = registry
         self._metrics = metrics
-        self._logs = logs
         self._clock = clock
         self._programs: WeakValueDictionary[str, InstancePre] = WeakValueDictionary()
         self._compiling = asyncio.Semaphore(MOST_AT_ONCE)
@@ -89,7 +87,7 @@ class Deployer:
         replaced = self._registry.get(namespace, name)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
         current = self._registry.get(namespace, name)
-        prepared = Prepared(stored, pre, self._metrics, self._logs)
+        prepared = Prepared(stored, pre, self._metrics)
         self._configure(stored, pre)
         if current is stored:
             dispatcher.adopt(prepared, replaced)
@@ -102,7 +100,7 @@ class Deployer:
             wasm = self._registry.wasm(deployment.digest)
             pre = self._link(unbundle(wasm), deployment.digest)
         self._configure(deployment, pre)
-        return Prepared(deployment, pre, self._metrics, self._logs)
+        return Prepared(deployment, pre, self._metrics)
 
     def inspect(self, wasm: bytes) -> Inspection:
         """What can be said of a module without running it.  Raises `InvalidModule` for what is none."""

@@ -15,7 +15,7 @@ from guesthouse.dispatch.outcome import Outcome
 from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.dispatch.running import Running
 from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
-from guesthouse.engine.instance import Instance, Observer
+from guesthouse.engine.instance import Observer
 from guesthouse.engine.linker import Import
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.worker import Workers
@@ -25,7 +25,7 @@ from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebReques
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import Registry
-from guesthouse.telemetry import InvocationLog, Metrics, logger
+from guesthouse.telemetry import FunctionLog, FunctionLogs, Metrics, logger
 
 Body = bytes | AsyncIterator[bytes]
 DRAIN_STEP_S = 0.01
@@ -44,6 +44,9 @@ class HostCallObserver(Observer):
 
     def host_error(self, slot: Import, error: BaseException) -> None:
         log.error("host function failed", interface=slot.interface, function=slot.function, exc_info=error)
+
+    def close_error(self, error: BaseException) -> None:
+        log.error("a resource could not be closed", exc_info=error)
 
 
 class Loading:
@@ -72,16 +75,19 @@ class Dispatcher:
         prepare: Callable[[Deployment], Prepared],
         slots: int,
         metrics: Metrics,
+        logs: FunctionLogs,
         spawns: Spawns,
         system: Callable[[Invocation, str, str], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._prepare = prepare
         self._prepared: dict[int, Prepared] = {}
-        self._metrics = metrics
-        self._system = system
-        self._clock = clock
-        self._observer = HostCallObserver(metrics)
+        self._logs = logs
+        self.metrics = metrics
+        self.system = system
+        """Tells an invocation's log, and where its guest sends it, of something that the host did."""
+        self.clock = clock
+        self.observer = HostCallObserver(metrics)
         self.pool = InstancePool(slots)
         self.workers = Workers()
         self.draining = False
@@ -127,7 +133,7 @@ class Dispatcher:
             args = (("buffer", Buffer(source=body, limit=limits.request_bytes)),)
         else:
             raise BadRequest(f"{deployment.path} is built on the older interface: collect its body first")
-        running = self._admit(prepared, entry, "web", request=request, sink=sink)
+        running = self._admit(prepared, entry, "web", request, sink)
         return running.start(args, on_loop=on_loop) or running
 
     def call_now(
@@ -149,7 +155,10 @@ class Dispatcher:
         entry = prepared.spawn
         assert entry is not None, "the spawner checked that it is a spawn function"
         args = (("buffer", Buffer(payload)),) if entry.takes_buffer else (payload,)
-        running = self._admit(prepared, entry, "spawn", invocation_id=invocation_id, root=root, depth=depth)
+        if self.draining:
+            raise Draining
+        running = Running(self, prepared, entry, "spawn", invocation_id)
+        running.root, running.depth = root, depth
         return running.start(args) or await running.wait()
 
     def new_id(self) -> str:
@@ -187,8 +196,8 @@ class Dispatcher:
     async def drain(self, timeout_s: float) -> None:
         """Takes no new work, waits for what runs, and cancels what is left after `timeout_s` seconds."""
         self.draining = True
-        deadline = self._clock.monotonic_ns() + int(timeout_s * 1e9)
-        while (self.pool.in_use or self.spawner.in_flight) and self._clock.monotonic_ns() < deadline:
+        deadline = self.clock.monotonic_ns() + int(timeout_s * 1e9)
+        while (self.pool.in_use or self.spawner.in_flight) and self.clock.monotonic_ns() < deadline:
             await asyncio.sleep(DRAIN_STEP_S)
         await self.spawner.cancel_all()
 
@@ -196,44 +205,30 @@ class Dispatcher:
         """Stops the workers; call after `drain`."""
         self.workers.close()
 
-    def _ended(self, invocation: Invocation, record: InvocationLog, outcome: Outcome) -> None:
-        """Told of every invocation that ended, before its outcome is counted."""
-        if invocation.mode == "spawn":
-            complete_spawn(outcome, record)
-        if not invocation.depth:
-            self.spawner.root_ended(invocation.id)
-        dropped = record.close()
-        if dropped:
-            self._metrics.log_lines_dropped(dropped)
+    # -- what a running invocation asks for
 
-    # -- admission
+    def log_of(self, deployment: Deployment) -> FunctionLog:
+        """Where the log records of a deployment's function go."""
+        return self._logs.of(deployment.path)
+
+    def ended(self, running: Running, outcome: Outcome) -> None:
+        """Told of every invocation that ended, before its outcome is counted."""
+        if running.mode == "spawn":
+            complete_spawn(outcome, running)
+        elif self.spawner.has_families:
+            self.spawner.root_ended(running.id)
 
     def _admit(
         self,
         prepared: Prepared,
         entry: Entry,
         mode: str,
-        *,
         request: WebRequest | None = None,
         sink: ResponseSink | None = None,
-        invocation_id: str = "",
-        root: str = "",
-        depth: int = 0,
     ) -> Running:
         if self.draining:
             raise Draining
-        started_ns = self._clock.monotonic_ns()
-        limits = prepared.limits
-        own_id = invocation_id or self.new_id()
-        record = InvocationLog(limits, own_id, prepared.log, self._clock)
-        deadline_ns = started_ns + limits.deadline_ms * 1_000_000
-        invocation = Invocation(
-            own_id, prepared.deployment, mode, limits, deadline_ns, record, request, sink, root or own_id, depth
-        )
-        instance = Instance(self.pool, prepared.pre, limits, deadline_ns, invocation, self._observer)
-        return Running(
-            instance, invocation, entry, record, self.workers, self._clock, started_ns, self._ended, self._system
-        )
+        return Running(self, prepared, entry, mode, self.new_id(), request, sink)
 
 
 async def collected(body: Body, limit: int) -> bytes:

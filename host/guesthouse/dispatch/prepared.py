@@ -9,7 +9,7 @@ from guesthouse.engine.linker import Export, InstancePre
 from guesthouse.errors import BadRequest, InvalidModule
 from guesthouse.limits import PAGE, Limits
 from guesthouse.registry.deployment import Deployment
-from guesthouse.telemetry import FunctionLogs, Metrics, Recorder
+from guesthouse.telemetry import Metrics, Recorder
 
 WEB = (
     ("momento:web-function/guest-function-web@1.0.0", "invoke"),
@@ -51,14 +51,14 @@ class Entry:
 class Prepared:
     """A deployment, linked, with its limits made ready for the native side."""
 
-    __slots__ = ("_entries", "_metrics", "deployment", "limits", "log", "pre", "spawn", "web")
+    __slots__ = ("_entries", "_metrics", "deadline_ns", "deployment", "limits", "pre", "spawn", "web")
 
-    def __init__(self, deployment: Deployment, pre: InstancePre, metrics: Metrics, logs: FunctionLogs) -> None:
+    def __init__(self, deployment: Deployment, pre: InstancePre, metrics: Metrics) -> None:
         self.deployment = deployment
         self.pre = pre
         self.limits = deployment.manifest.limits
+        self.deadline_ns = self.limits.deadline_ms * 1_000_000
         self._metrics = metrics
-        self.log = logs.of(deployment.path)
         self._entries: dict[tuple[str, str], Entry] = {}
         self.web = self._first(WEB, "web")
         self.spawn = self._first(SPAWN, "spawn")
@@ -89,7 +89,7 @@ class Prepared:
             fuel=limits.fuel,
             memory=limits.memory_bytes,
             tables=limits.table_elements,
-            realloc_ns=limits.realloc_ms * 1_000_000,
+            realloc_slices=max(1, limits.realloc_ms // SLICE_TICKS),
             ticks=SLICE_TICKS,
         )
         return Entry(export, target, self._metrics.recorder(self.deployment.path, mode), takes_buffer)

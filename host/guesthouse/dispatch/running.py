@@ -7,88 +7,84 @@ the loop.  Nothing here knows HTTP: a web answer is a status, headers and bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guesthouse._native.api import DONE, FAILED
-from guesthouse.clock import Clock
 from guesthouse.dispatch.outcome import Outcome, result_of
-from guesthouse.dispatch.prepared import Entry
+from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.engine.instance import Instance
-from guesthouse.engine.worker import Workers
 from guesthouse.errors import BadAnswer, GuesthouseError, Trap
 from guesthouse.interfaces.bytes import collect, peek
-from guesthouse.interfaces.invocation import Invocation
+from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebRequest
 from guesthouse.interfaces.web import check_headers, check_status, finish_stream, stream_of
 from guesthouse.telemetry import InvocationLog
+
+if TYPE_CHECKING:
+    from guesthouse.dispatch.dispatcher import Dispatcher
 
 LOGGED_LINES = 16
 """Lines of an error (its sentence, then the guest's backtrace) that go to the function's log."""
 
 
-class Running:
-    """One invocation that has a slot in the pool."""
+class Running(Invocation):
+    """An invocation that has a slot in the pool.  Raises `AdmissionFull` where there is none."""
 
-    __slots__ = (
-        "_clock",
-        "_entry",
-        "_finished",
-        "_instance",
-        "_invocation",
-        "_log",
-        "_outcome",
-        "_started_ns",
-        "_system",
-        "_workers",
-    )
+    _log: InvocationLog | None = None
+    _value: Any = None
+    _status = 0
+    _headers: list[tuple[str, str]] = []  # noqa: RUF012  # never changed in place
+    _body = b""
+    _streamed = False
 
     def __init__(
         self,
-        instance: Instance,
-        invocation: Invocation,
+        dispatcher: Dispatcher,
+        prepared: Prepared,
         entry: Entry,
-        log: InvocationLog,
-        workers: Workers,
-        clock: Clock,
-        started_ns: int,
-        finished: Callable[[Invocation, InvocationLog, Outcome], None],
-        system: Callable[[Invocation, str, str], None],
+        mode: str,
+        id: str,
+        request: WebRequest | None = None,
+        response: ResponseSink | None = None,
     ) -> None:
-        self._instance = instance
-        self._invocation = invocation
+        self.id = self.root = id
+        self.deployment = prepared.deployment
+        self.mode = mode
+        self.request = request
+        self.response = response
+        limits = self.limits = prepared.limits
+        self._dispatcher = dispatcher
         self._entry = entry
-        self._log = log
-        self._workers = workers
-        self._clock = clock
-        self._started_ns = started_ns
-        self._finished = finished
-        self._system = system
-        self._outcome = Outcome(invocation.id)
+        started = self._started_ns = dispatcher.clock.monotonic_ns()
+        self.deadline_ns = started + prepared.deadline_ns
+        self._instance = Instance(dispatcher.pool, prepared.pre, limits, self.deadline_ns, self, dispatcher.observer)
+
+    @property
+    def log(self) -> InvocationLog:  # type: ignore[override]
+        """Where its lines go; made with the first one."""
+        if self._log is None:
+            log = self._dispatcher.log_of(self.deployment)
+            self._log = InvocationLog(self.limits, self.id, log, self._dispatcher.clock)
+        return self._log
 
     def start(self, args: tuple[Any, ...], *, on_loop: bool = True) -> Outcome | None:
         """Runs the first slice; the outcome, or `None` where `wait` has to carry on."""
-        try:
-            status = self._instance.start(self._entry.export, self._entry.target, args, on_loop=on_loop)
-        except BaseException:
-            self._log.close()
-            raise
+        entry = self._entry
+        status = self._instance.start(entry.export, entry.target, args, on_loop=on_loop)
         if status == DONE:
-            value = self._take()
-            if self._invocation.closers or stream_of(self._invocation) is not None or not self._fill(value):
-                return None
-            return self._finish()
-        return self._finish() if status == FAILED and not self._invocation.closers else None
+            self._take()
+            return self._finish() if self._closers is None and self._complete_now() else None
+        return self._finish() if status == FAILED and self._closers is None else None
 
     async def wait(self) -> Outcome:
         """Carries on until the outcome is there; cancelling the task cancels the guest."""
         instance = self._instance
         try:
             if instance.status not in (DONE, FAILED):
-                await instance.settle(self._workers)
+                await instance.settle(self._dispatcher.workers)
                 if instance.status == DONE:
                     self._take()
             if instance.error is None:
-                await self._complete(self._outcome.value)
+                await self._complete()
         except GuesthouseError as error:
             instance.error = instance.error or error
         finally:
@@ -97,72 +93,84 @@ class Running:
             outcome = self._finish()
         return outcome
 
-    def _take(self) -> Any:
+    def _take(self) -> None:
         """Lifts the result and closes the instance; what is wrong with it is the instance's error."""
         instance = self._instance
         try:
-            self._outcome.value = instance.result()
+            self._value = instance.result()
         except Trap as trap:
             instance.error = trap
         instance.close()
-        return self._outcome.value
 
-    def _fill(self, value: Any) -> bool:
-        """Makes the outcome of a result that needs no waiting; False where it does."""
-        if self._instance.error is not None or self._invocation.mode != "web":
+    def _complete_now(self) -> bool:
+        """Makes the answer of a result that needs no waiting; False where it does."""
+        if self._instance.error is not None or self.mode != "web":
             return True
-        body = peek(value.body)
+        if self._states is not None and stream_of(self) is not None:
+            return False
+        body = peek(self._value.body)
         if body is None:
             return False
         try:
-            self._answer(value, body)
+            self._answer(body)
         except BadAnswer as error:
             self._instance.error = error
         return True
 
-    def _answer(self, value: Any, body: bytes) -> None:
-        limits = self._invocation.limits
+    def _answer(self, body: bytes) -> None:
+        limits, value = self.limits, self._value
         if len(body) > limits.response_bytes:
             raise BadAnswer(f"the body is over {limits.response_bytes} bytes")
-        status, headers = check_status(value.status), check_headers(value.headers, limits.response_headers)
-        outcome = self._outcome
-        outcome.status, outcome.headers, outcome.body = status, headers, body
+        status = check_status(value.status)
+        self._headers = check_headers(value.headers, limits.response_headers)
+        self._status = status
+        self._body = body
 
-    async def _complete(self, value: Any) -> None:
-        """Makes the outcome of a result that may have been streamed, or whose body is still arriving."""
-        if self._invocation.mode != "web":
+    async def _complete(self) -> None:
+        """Makes the answer of a result that may have been streamed, or whose body is still arriving."""
+        if self.mode != "web":
             return
-        stream = stream_of(self._invocation)
-        if stream is None:
-            self._answer(value, await collect(value.body, self._invocation.limits.response_bytes))
-            return
-        outcome = self._outcome
-        outcome.streamed = True
-        outcome.status = stream.status
-        async with asyncio.timeout(max(0.0, (self._invocation.deadline_ns - self._clock.monotonic_ns()) / 1e9)):
-            if not await finish_stream(self._invocation, value.status, value.headers, value.body):
+        value = self._value
+        async with asyncio.timeout(max(0.0, (self.deadline_ns - self._dispatcher.clock.monotonic_ns()) / 1e9)):
+            stream = stream_of(self)
+            if stream is None:
+                self._answer(await collect(value.body, self.limits.response_bytes))
+                return
+            self._status = stream.status
+            if not await finish_stream(self, value.status, value.headers, value.body):
                 raise BadAnswer(f"the raw stream ended with status {value.status}")
 
     async def _run_closers(self) -> None:
-        closers = self._invocation.closers
+        closers, self._closers = self._closers or [], None
         while closers:
             pending = closers.pop()()
             if pending is not None:
                 await pending
 
     def _finish(self) -> Outcome:
-        instance, outcome = self._instance, self._outcome
-        outcome.duration_ns = self._clock.monotonic_ns() - self._started_ns
-        outcome.fuel_used = instance.fuel_used
-        outcome.peak_memory = instance.peak_memory
+        instance, dispatcher = self._instance, self._dispatcher
         error = instance.error
-        if error is not None:
-            outcome.error = error
-            outcome.result = result_of(error)
-            outcome.streamed = stream_of(self._invocation) is not None
-            for line in str(error).splitlines()[:LOGGED_LINES]:
-                self._system(self._invocation, "error", line)
-        self._finished(self._invocation, self._log, outcome)
-        outcome.logs = self._log.records
+        outcome = Outcome(
+            self.id,
+            "ok" if error is None else result_of(error),
+            self._status,
+            self._headers,
+            self._body,
+            self._value,
+            error,
+            instance.fuel_used,
+            instance.peak_memory,
+            dispatcher.clock.monotonic_ns() - self._started_ns,
+            self._states is not None and stream_of(self) is not None,
+        )
+        for line in str(error).splitlines()[:LOGGED_LINES] if error is not None else ():
+            dispatcher.system(self, "error", line)
+        dispatcher.ended(self, outcome)
+        log = self._log
+        if log is not None:
+            dropped = log.close()
+            outcome.logs = log.records
+            if dropped:
+                dispatcher.metrics.log_lines_dropped(dropped)
         self._entry.recorder.record(outcome.result, outcome.duration_ns, outcome.fuel_used, outcome.peak_memory)
         return outcome

@@ -17,10 +17,11 @@ from guesthouse.interfaces.spawn import SpawnLimit
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import Registry
-from guesthouse.telemetry import InvocationLog, Metrics, logger
+from guesthouse.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
     from guesthouse.dispatch.dispatcher import Dispatcher
+    from guesthouse.dispatch.running import Running
 
 MOST_IN_FLIGHT = 10_000
 """Accepted spawns that have not ended: each keeps its payload in memory."""
@@ -49,6 +50,11 @@ class SpawnQueue:
     def in_flight(self) -> int:
         """Spawns that were accepted and have not ended."""
         return len(self._tasks)
+
+    @property
+    def has_families(self) -> bool:
+        """Whether anything that was started has spawned something."""
+        return bool(self._families)
 
     async def count_lost(self) -> int:
         """Counts the runs that the last process left unfinished; once, when the host starts."""
@@ -153,11 +159,11 @@ class SpawnQueue:
                 del self._families[root]
 
 
-def complete_spawn(outcome: Outcome, record: InvocationLog) -> None:
+def complete_spawn(outcome: Outcome, running: Running) -> None:
     """Reads a spawn function's own word for how it went; a payload that did not decode counts as dropped."""
     if outcome.error is None:
         outcome.result, note = spawn_result(outcome.value)
         if note is not None:
-            record.write("info" if outcome.result == "ok" else "error", note, "system")
-    elif outcome.result == "trapped" and any(line.text.startswith(DROPPED_PANIC) for line in record.records):
+            running.log.write("info" if outcome.result == "ok" else "error", note, "system")
+    elif outcome.result == "trapped" and any(line.text.startswith(DROPPED_PANIC) for line in running.log.records):
         outcome.result = "dropped"

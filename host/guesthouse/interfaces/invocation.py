@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.base import Interface
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from guesthouse.registry.deployment import Deployment
 
 Headers = Sequence[tuple[str, str]]
+Closer: TypeAlias = "Callable[[], Awaitable[None] | None]"
 
 
 class WebRequest(NamedTuple):
@@ -45,34 +45,60 @@ class LogSink(Protocol):
         """One record: level is debug, info, warn or error; source is guest, stdout, stderr or system."""
 
 
-@dataclass(slots=True)
 class Invocation:
     """One call of one function: who, with what, how far its family reaches, and what it has opened so far."""
 
-    id: str
-    deployment: Deployment
-    mode: str
-    """How it was started: web, spawn or call."""
-    limits: Limits
-    deadline_ns: int
-    """When it has to have ended, on `Clock.monotonic_ns`."""
-    log: LogSink
+    # What most invocations do not need is a default of the class: an invocation costs less than a microsecond.
     request: WebRequest | None = None
     """`None` in a spawned run: request metadata is answered empty there."""
     response: ResponseSink | None = None
     """Where a streamed answer goes; `None` where nobody can receive one."""
-    root: str = ""
-    """Id of the invocation that began the chain of spawns."""
-    depth: int = 0
+    depth = 0
     """How many spawns lie between the root and this one."""
-    states: dict[Interface, Any] = field(default_factory=dict)
-    closers: list[Callable[[], Awaitable[None] | None]] = field(default_factory=list)
-    """Run once when the invocation has ended, however it ended, last added first."""
+    _states: dict[Interface, Any] | None = None
+    _closers: list[Closer] | None = None
+
+    def __init__(
+        self,
+        id: str,
+        deployment: Deployment,
+        mode: str,
+        limits: Limits,
+        deadline_ns: int,
+        log: LogSink,
+        request: WebRequest | None = None,
+    ) -> None:
+        self.id = id
+        self.deployment = deployment
+        self.mode = mode
+        """How it was started: web, spawn or call."""
+        self.limits = limits
+        self.deadline_ns = deadline_ns
+        """When it has to have ended, on `Clock.monotonic_ns`."""
+        self.log = log
+        self.request = request
+        self.root = id
+        """Id of the invocation that began the chain of spawns."""
+
+    @property
+    def states(self) -> Mapping[Interface, Any]:
+        """What the interfaces have opened for it."""
+        return self._states or {}
+
+    @property
+    def closers(self) -> list[Closer]:
+        """Run once when the invocation has ended, however it ended, last added first."""
+        if self._closers is None:
+            self._closers = []
+        return self._closers
 
     def state(self, interface: Interface) -> Any:
         """What `interface.open` returned for this invocation: opened at its first host call."""
+        states = self._states
+        if states is None:
+            states = self._states = {}
         try:
-            return self.states[interface]
+            return states[interface]
         except KeyError:
-            opened = self.states[interface] = interface.open(self)
+            opened = states[interface] = interface.open(self)
             return opened

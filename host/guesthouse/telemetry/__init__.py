@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from guesthouse.telemetry.hostlog import configure_logging, logger
 from guesthouse.telemetry.metrics import Metrics, Recorder
-from guesthouse.telemetry.records import Entry, FunctionLogs, InvocationLog, LogRecord
+from guesthouse.telemetry.records import Entry, FunctionLog, FunctionLogs, InvocationLog, LogRecord
 
 __all__ = [
     "Entry",
+    "FunctionLog",
     "FunctionLogs",
     "InvocationLog",
     "LogRecord",

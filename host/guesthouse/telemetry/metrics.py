@@ -99,8 +99,8 @@ class Metrics:
         found = self._recorders.get((function, mode))
         if found is not None:
             return found
-        if function not in self._functions:
-            if len(self._functions) >= self._most and function != OTHER:
+        if function != OTHER and function not in self._functions:
+            if len(self._functions) >= self._most:
                 return self.recorder(OTHER, mode)
             self._functions.add(function)
         found = self._recorders[function, mode] = Recorder()

@@ -142,7 +142,7 @@ def _pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 def stream_of(invocation: Invocation) -> ResponseStream | None:
     """The answer that this invocation has begun to stream; `None` while nothing has left."""
     for state in invocation.states.values():
-        if isinstance(state, WebState):
+        if type(state) is WebState:
             return state.stream if state.stream.started else None
     return None
 
