@@ -75,7 +75,7 @@ class Http(Section):
     """Open connections from one address."""
     trusted_addresses: tuple[str, ...] = ("127.0.0.1", "::1")
     """Addresses that this does not count for: a reverse proxy's, this machine's own."""
-    pipelined_requests: Count = 16
+    pipelined_requests: Count = 64
     """Requests that may wait on one connection while an earlier one is answered."""
 
 

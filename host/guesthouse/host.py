@@ -163,7 +163,12 @@ class AsyncHost:
 
     async def delete(self, name: str, *, namespace: str = "default") -> bool:
         """Deletes a function with all its versions; whether there was one.  Running calls end on theirs."""
-        self.dispatcher.forget(self.registry.get(namespace, name))
+        deployment = self.registry.get(namespace, name)
+        if deployment is None:
+            return False
+        self.dispatcher.forget(deployment)
+        self.metrics.forget(deployment.path)
+        self.logs.forget(deployment.path)
         return await self.registry.delete(namespace, name)
 
     async def invoke(

@@ -46,7 +46,6 @@ SPINNING_REALLOC = """
 """
 
 
-
 class Parser(Interface):
     """Parses JSON with Python's recursive parser."""
 

@@ -70,7 +70,9 @@ def test_a_guest_sees_its_request(host):
 
 def test_the_environment_is_the_deployments_own(host):
     """The three variables of the platform come first, then the deployment's."""
-    host.deploy("env", host.inner.registry.wasm(host.inner.deployment("environment").digest), environment={"GREETING": "hi"})
+    host.deploy(
+        "env", host.inner.registry.wasm(host.inner.deployment("environment").digest), environment={"GREETING": "hi"}
+    )
     seen = json.loads(host.invoke("env").body)
     assert list(seen) == ["GREETING", "__CACHE_NAME", "__FUNCTION_NAME", "__INVOCATION_ID"]
     assert (seen["GREETING"], seen["__CACHE_NAME"], seen["__FUNCTION_NAME"]) == ("hi", "default", "env")

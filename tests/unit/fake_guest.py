@@ -71,4 +71,5 @@ def core_values(cells: Sequence[int], letters: str) -> list[int | float]:
     """Cells as the core values of these types: unsigned ints and floats."""
     assert len(cells) == len(letters)
     codes = {"i": "<I4x", "I": "<Q", "f": "<f4x", "F": "<d"}
-    return [struct.unpack(codes[letter], struct.pack("<Q", cell))[0] for cell, letter in zip(cells, letters, strict=True)]
+    pairs = zip(cells, letters, strict=True)
+    return [struct.unpack(codes[letter], struct.pack("<Q", cell))[0] for cell, letter in pairs]

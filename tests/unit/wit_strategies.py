@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 from guesthouse.engine.types import (
     EnumType,
     FlagsType,
@@ -17,7 +19,6 @@ from guesthouse.engine.types import (
     VariantType,
 )
 from guesthouse.engine.values import Err, Ok, Some
-from hypothesis import strategies as st
 
 NUMBERS = ["s8", "u8", "s16", "u16", "s32", "u32", "s64", "u64", "f32", "f64"]
 NAMES = ["a", "b-c", "class", "from", "count", "index", "x1", "long-name-with-parts", "none", "ok"]
@@ -62,7 +63,7 @@ def number_values(name: str) -> st.SearchStrategy[Any]:
     return st.integers(0, (1 << width) - 1)
 
 
-chars = st.characters(exclude_categories=("Cs",))
+chars = st.characters(exclude_categories=["Cs"])
 texts = st.text(chars, max_size=12)
 
 

@@ -9,10 +9,8 @@ from guesthouse.interfaces.invocation import Headers
 class Collector:
     """Keeps what a guest streams; the guest's own limit on its answer bounds it."""
 
-    __slots__ = ("_headers", "_pieces", "_status")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] | None = None
+    invocation_id = ""
+    _pieces: list[bytes] | None = None
 
     async def start(self, status: int, headers: Headers) -> None:
         """Keeps status and headers."""

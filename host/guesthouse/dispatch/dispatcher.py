@@ -215,7 +215,7 @@ class Dispatcher:
         """Told of every invocation that ended, before its outcome is counted."""
         if running.mode == "spawn":
             complete_spawn(outcome, running)
-        elif self.spawner.has_families:
+        if not running.depth and self.spawner.has_families:
             self.spawner.root_ended(running.id)
 
     def _admit(

@@ -51,6 +51,8 @@ class Running(Invocation):
         self.mode = mode
         self.request = request
         self.response = response
+        if response is not None:
+            response.invocation_id = id
         limits = self.limits = prepared.limits
         self._dispatcher = dispatcher
         self._entry = entry
@@ -69,11 +71,15 @@ class Running(Invocation):
     def start(self, args: tuple[Any, ...], *, on_loop: bool = True) -> Outcome | None:
         """Runs the first slice; the outcome, or `None` where `wait` has to carry on."""
         entry = self._entry
-        status = self._instance.start(entry.export, entry.target, args, on_loop=on_loop)
-        if status == DONE:
-            self._take()
-            return self._finish() if self._closers is None and self._complete_now() else None
-        return self._finish() if status == FAILED and self._closers is None else None
+        try:
+            status = self._instance.start(entry.export, entry.target, args, on_loop=on_loop)
+            if status == DONE:
+                self._take()
+                return self._finish() if self._closers is None and self._complete_now() else None
+            return self._finish() if status == FAILED and self._closers is None else None
+        except BaseException:  # arguments of the wrong type, or somebody's Ctrl-C
+            self._instance.close()
+            raise
 
     async def wait(self) -> Outcome:
         """Carries on until the outcome is there; cancelling the task cancels the guest."""

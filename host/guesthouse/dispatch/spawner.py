@@ -139,8 +139,7 @@ class SpawnQueue:
         finally:
             self._metrics.spawn(result)
             self._spawns.end(invocation_id)
-            if depth:
-                self._leave_family(root)
+            self._leave_family(root)
 
     # -- families: all that descend from one root
 

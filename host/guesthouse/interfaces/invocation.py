@@ -31,6 +31,9 @@ class WebRequest(NamedTuple):
 class ResponseSink(Protocol):
     """Where a guest that streams its answer sends it; both raise `Cancelled` once the client is gone."""
 
+    invocation_id: str
+    """Set when the invocation is admitted."""
+
     async def start(self, status: int, headers: Headers) -> None:
         """Sends the status line and headers; called at most once, before any `send`."""
 

@@ -1,0 +1,144 @@
+"""`App`: every request comes here; functions are answered at once, all other routes by Starlette behind.
+
+The routes behind are built from the one table in `routes`, each with its scope checked before its endpoint runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from guesthouse.errors import GuesthouseError, HostError
+from guesthouse.gateway import health, logs, manage
+from guesthouse.gateway.auth import Gate
+from guesthouse.gateway.functions import Functions, Place, parse_place, parse_query
+from guesthouse.gateway.problems import MethodNotAllowed, RouteNotFound, problem
+from guesthouse.gateway.routes import INVOKE, ROUTES, Route
+from guesthouse.gateway.services import Principal, Services
+from guesthouse.gateway.watch import Watch
+from guesthouse.telemetry import logger
+
+if TYPE_CHECKING:
+    from guesthouse.gateway.exchange import Exchange
+
+MOST_PLACES: Final = 4_096
+LONGEST_PLACE: Final = 256
+Endpoint = Callable[[Request, Principal], Awaitable[Response]]
+Message = MutableMapping[str, Any]
+log = logger("gateway")
+
+
+class App:
+    """The gateway's application, for our own protocol (`now`, then `run`); ASGI for everything but functions."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.gate = Gate(services.tokens)
+        self.watch = Watch(services.config.http, services.clock)
+        self.stopping = asyncio.Event()
+        """Set when the server begins to stop: streams that have no end of their own end then."""
+        self._functions = Functions(services, self.gate)
+        self._places: dict[bytes, Place | None] = {}
+        self._routes = Starlette(
+            routes=[self._route(route) for route in ROUTES if route.scope != INVOKE],
+            exception_handlers={HTTPException: self._on_http_exception},
+        )
+
+    def now(self, exchange: Exchange) -> bool:
+        """Answers a request to a function, if that needs no waiting; true if it did."""
+        path, _, query = exchange.target.partition(b"?")
+        try:
+            place = self._places[path]
+        except KeyError:
+            try:
+                place = self._place(path)
+            except GuesthouseError as error:
+                exchange.refuse(error)
+                return True
+        return place is not None and self._functions.now(exchange, place, query)
+
+    async def run(self, exchange: Exchange) -> None:
+        """Answers a request that `now` did not."""
+        if exchange.state is not None:
+            await self._functions.later(exchange)
+            return
+        try:
+            await self(exchange.scope(), exchange.receive, exchange.asgi_send)
+        except (ClientDisconnect, asyncio.CancelledError):
+            exchange.abort()
+        except Exception as error:
+            log.error("a request failed in the host", exc_info=error)
+            exchange.refuse(HostError("a request failed in the host"))
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        """ASGI, without the functions."""
+        await self._routes(scope, receive, send)
+
+    def _place(self, path: bytes) -> Place | None:
+        place = parse_place(path)
+        if len(path) <= LONGEST_PLACE:
+            if len(self._places) >= MOST_PLACES:
+                self._places.clear()
+            self._places[path] = place
+        return place
+
+    def _route(self, route: Route) -> StarletteRoute:
+        """Starlette's form of a route: the token first, then the endpoint, every error as a problem."""
+        endpoint: Endpoint = getattr(_MODULES[route.name](self), route.name.replace("-", "_"))
+
+        async def guarded(request: Request) -> Response:
+            try:
+                return await endpoint(request, self._admit(route, request))
+            except GuesthouseError as error:
+                return self._problem(error)
+            except ClientDisconnect:
+                raise
+            except Exception as error:
+                log.error("a request failed in the host", exc_info=error, route=route.name)
+                return self._problem(HostError("a request failed in the host"))
+
+        return StarletteRoute(route.path, guarded, methods=[route.method], name=route.name)
+
+    def _admit(self, route: Route, request: Request) -> Principal:
+        query = request.scope["query_string"]
+        return self.gate.admit(
+            route.scope,
+            [(name.decode("latin-1"), value) for name, value in request.headers.raw],
+            parse_query(query, self.services.config.http.query_parameters) if query else (),
+            request.headers.get("host", "").encode("latin-1"),
+            request.path_params.get("namespace"),
+            request.path_params.get("name"),
+        )
+
+    def _problem(self, error: GuesthouseError) -> Response:
+        self.services.metrics.problem(error.problem_type)
+        status, headers, body = problem(error)
+        return Response(body, status, dict(headers))
+
+    async def _on_http_exception(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        allowed = getattr(error, "headers", None) or {}
+        wrong_method = MethodNotAllowed(f"allowed here: {allowed.get('Allow', '')}")
+        response = self._problem(wrong_method if status == 405 else RouteNotFound("there is no such route"))
+        if "Allow" in allowed:
+            response.headers["allow"] = allowed["Allow"]
+        return response
+
+
+_MODULES: Final[dict[str, Callable[[App], object]]] = {
+    **dict.fromkeys(("deploy", "show", "delete", "versions", "list", "list-namespace"), manage.Manage),
+    "logs": logs.Logs,
+    **dict.fromkeys(("healthz", "readyz", "metrics", "openapi"), health.Health),
+}

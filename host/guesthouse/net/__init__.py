@@ -1,0 +1,1 @@
+"""Outbound networking: the only package that opens sockets towards the world, and the policy that decides which."""

@@ -1,0 +1,263 @@
+"""`OutboundClient`: the only way out.  One HTTP request to a checked destination, within time, size and number.
+
+Promises: never connects to an address that the policy does not allow, follows no redirect, uses no proxy, keeps no
+cookie, inflates nothing, and ends within its timeout; every way to fail is one class of `failures`.  Must not know of
+guests: `interfaces.http` speaks their language.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from re import compile as pattern
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_exceptions import HttpProcessingError, PayloadEncodingError
+from aiohttp.payload import Payload
+from yarl import URL
+
+from guesthouse.limits import Limits
+from guesthouse.net.failures import (
+    ConnectionFailed,
+    ConnectTimeout,
+    Interrupted,
+    InvalidMethod,
+    LimitReached,
+    Malformed,
+    OutboundError,
+    Prohibited,
+    Timeout,
+    TlsError,
+    TooLarge,
+)
+from guesthouse.net.headers import MAX_HEADERS, Headers, incoming, outgoing
+from guesthouse.net.policy import PUBLIC, OutboundPolicy
+from guesthouse.net.pool import EXCHANGE, Exchange, Pool, Request
+from guesthouse.net.resolver import Lookups, Resolver, SystemResolver
+from guesthouse.net.slots import Allowance, Owner, Slots, default_connections
+
+_METHOD = pattern(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
+_MAX_LINE = 32 * 1024
+_CHUNK = 256 * 1024
+_NOTHING_OF_OURS = ("Accept-Encoding", "Content-Type", "User-Agent")
+_IDENTITY = ("Accept-Encoding", "identity")
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundConfig:
+    """How a host reaches the world; `ca_file` (PEM) is trusted in addition to the system's certificates."""
+
+    policy: OutboundPolicy = PUBLIC
+    ca_file: str | None = None
+    connect_timeout_ms: int = 10_000
+    """Longest wait for a free slot, and then for name, TCP and TLS, within the request's own timeout."""
+    connections: int | None = None
+    """Requests at once; `None`: as many as the process's file descriptors are good for."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRequest:
+    """One request, as it was asked for: nothing in it has been checked."""
+
+    method: str
+    url: str
+    headers: Headers = ()
+    body: bytes = b""
+    owner: Owner = ("", "")
+    """Namespace and name of the function it is for: they share connections with nobody, and have their own slots."""
+    timeout_ms: int = Limits().http_timeout_ms
+    """Until the whole answer is there, in milliseconds."""
+    response_bytes: int = Limits().http_response_bytes
+    """Largest response body."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundResponse:
+    """The answer as it came: headers in order, names in lower case, duplicates kept; the body still encoded."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class OutboundClient:
+    """Sends requests; belongs to one event loop.  `policy` may be replaced at any time."""
+
+    def __init__(self, config: OutboundConfig | None = None, *, resolver: Resolver | None = None) -> None:
+        self.config = config or OutboundConfig()
+        self.policy = self.config.policy
+        self.slots = Slots(self.config.connections or default_connections())
+        self._system = None if resolver else SystemResolver()
+        self._lookups = Lookups(resolver or self._system or SystemResolver())
+        self._tls = self._tls_context() if self.config.ca_file else None  # a wrong file shows at the start
+        self._session: aiohttp.ClientSession | None = None
+
+    async def fetch(
+        self, request: OutboundRequest, allowance: Allowance | None = None, policy: OutboundPolicy | None = None
+    ) -> OutboundResponse:
+        """The answer to `request`, whatever its status; raises an `OutboundError`."""
+        policy = policy or self.policy
+        destination = policy.check(request.url, request.method)
+        if not _METHOD.match(request.method) or request.method.upper() == "CONNECT":
+            raise InvalidMethod
+        headers = outgoing(request.headers)
+        if allowance is not None:
+            allowance.spend()
+        exchange = Exchange(destination, policy, request.owner)
+        try:
+            async with asyncio.timeout(request.timeout_ms / 1000):
+                return await self._in_turn(request, headers, exchange, allowance)
+        except TimeoutError:
+            if not exchange.admitted:
+                raise LimitReached from None
+            raise (Timeout if exchange.sent else ConnectTimeout) from None
+
+    async def close(self) -> None:
+        """Ends all requests and connections; may be called twice."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+        await self._lookups.close()
+        if self._system is not None:
+            self._system.close()
+
+    async def _in_turn(
+        self, request: OutboundRequest, headers: Headers, exchange: Exchange, allowance: Allowance | None
+    ) -> OutboundResponse:
+        if allowance is not None:
+            await allowance.acquire()
+        try:
+            await self._admit(request.owner)
+            try:
+                exchange.admitted = True
+                return await self._exchange(request, headers, exchange)
+            finally:
+                self.slots.release(request.owner)
+        finally:
+            if allowance is not None:
+                allowance.release()
+
+    async def _admit(self, owner: Owner) -> None:
+        if self.slots.free(owner):  # then there is nothing to wait for
+            await self.slots.acquire(owner)
+            return
+        async with asyncio.timeout(self.config.connect_timeout_ms / 1000):
+            await self.slots.acquire(owner)
+
+    async def _exchange(self, request: OutboundRequest, headers: Headers, exchange: Exchange) -> OutboundResponse:
+        token = EXCHANGE.set(exchange)
+        try:
+            response = await self._send(request, headers, exchange)
+            try:
+                return await _receive(response, request.response_bytes)
+            except BaseException:
+                response.close()
+                raise
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failure(error, exchange) from None
+        finally:
+            EXCHANGE.reset(token)
+
+    async def _send(self, request: OutboundRequest, headers: Headers, exchange: Exchange) -> aiohttp.ClientResponse:
+        session = self._session or self._open()
+        destination = exchange.destination
+        fields = [("Host", destination.authority), *headers]
+        if not any(name.lower() == "accept-encoding" for name, _ in headers):
+            fields.append(_IDENTITY)
+        return await session.request(
+            request.method,
+            URL(destination.url, encoded=True),
+            headers=fields,
+            data=Body(request.body) if request.body else None,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=self.config.connect_timeout_ms / 1000, ceil_threshold=float("inf")
+            ),
+        )
+
+    def _open(self) -> aiohttp.ClientSession:
+        self._tls = self._tls or self._tls_context()
+        self._session = aiohttp.ClientSession(
+            connector=Pool(self._lookups, self._tls),
+            request_class=Request,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=_NOTHING_OF_OURS,
+            timeout=_NO_TIMEOUT,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            max_headers=MAX_HEADERS,
+        )
+        return self._session
+
+    def _tls_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        if self.config.ca_file:
+            context.load_verify_locations(self.config.ca_file)
+        return context
+
+
+class Body(Payload):
+    """A request body that is written in pieces, so that a large one does not hold up the loop; can be sent again."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._size = len(data)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text."""
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Writes all of it, waiting while the server reads too slowly."""
+        for piece in self._pieces():
+            await writer.write(piece)
+
+    def _pieces(self) -> Iterator[bytes | memoryview]:
+        if len(self._value) <= _CHUNK:
+            yield self._value
+            return
+        view = memoryview(self._value)
+        for start in range(0, len(view), _CHUNK):
+            yield view[start : start + _CHUNK]
+
+
+async def _receive(response: aiohttp.ClientResponse, limit: int) -> OutboundResponse:
+    headers = incoming(response.raw_headers)
+    if headers is None or response.status < 200:  # 101 was not asked for
+        raise Malformed
+    content = response.content
+    length = response.content_length
+    if length is not None and length > limit and not content.at_eof():
+        raise TooLarge
+    size = 0
+    pieces = []
+    async for piece in content.iter_any():
+        size += len(piece)
+        if size > limit:
+            raise TooLarge
+        pieces.append(piece)
+    return OutboundResponse(response.status, headers, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+
+def _failure(error: BaseException, exchange: Exchange) -> OutboundError:
+    """What aiohttp's error means; most specific first."""
+    if exchange.prohibited:
+        return Prohibited()
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return ConnectTimeout()
+    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError | ssl.CertificateError):
+        return TlsError()
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ConnectionFailed()
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Malformed()
+    cause = error.__cause__
+    if isinstance(cause, HttpProcessingError) and not isinstance(cause, PayloadEncodingError):
+        return Malformed()
+    return Interrupted()  # PayloadEncodingError is aiohttp's word for a body that ended early

@@ -1,0 +1,119 @@
+"""How many requests may be out at once: of one invocation, of one function, of one namespace and of the whole host.
+
+Promises: a function whose upstream hangs leaves room for the others, and a namespace for other namespaces; waiting is
+first come, first served.  Must not know what the slots are used for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+
+from guesthouse.net.failures import LimitReached
+
+FEWEST, MOST = 16, 4096
+"""Bounds of what `default_connections` answers."""
+RESERVED_FILES = 256
+"""File descriptors that are not ours to use: listeners, databases, logs, threads of libraries."""
+
+Owner = tuple[str, str]
+"""Namespace and name of the function that a request is for."""
+
+
+class Allowance:
+    """What one invocation may send: `requests` in all, `concurrency` of them at once."""
+
+    __slots__ = ("_at_once", "left")
+
+    def __init__(self, requests: int, concurrency: int) -> None:
+        self.left = requests
+        self._at_once = asyncio.Semaphore(concurrency)
+
+    def spend(self) -> None:
+        """Counts one request; raises `LimitReached` when all are used up."""
+        if self.left <= 0:
+            raise LimitReached("limit exceeded: too many outgoing requests of this invocation")
+        self.left -= 1
+
+    async def acquire(self) -> None:
+        """Waits until another request may go out."""
+        await self._at_once.acquire()
+
+    def release(self) -> None:
+        """Lets the next one go out."""
+        self._at_once.release()
+
+
+class Slots:
+    """Requests of everybody: `total` at once, half of them for one namespace, a quarter for one function."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._all = _Share(total)
+        self._shares: dict[tuple[str, ...], _Share] = {}
+
+    def free(self, owner: Owner) -> bool:
+        """True when `acquire` would not wait."""
+        shares = self._shares
+        for key in (owner, owner[:1]):
+            if key in shares and shares[key].semaphore.locked():
+                return False
+        return not self._all.semaphore.locked()
+
+    async def acquire(self, owner: Owner) -> None:
+        """Waits for a slot for this function; whoever is cancelled meanwhile has none."""
+        taken: list[tuple[str, ...]] = []
+        try:
+            for key in _keys(owner):
+                share = self._share(key)
+                share.users += 1
+                taken.append(key)
+                await share.semaphore.acquire()
+        except BaseException:
+            self._leave(taken.pop())  # this one was only waited for
+            for key in taken:
+                self._return(key)
+            raise
+
+    def release(self, owner: Owner) -> None:
+        """Gives the slot back."""
+        for key in reversed(_keys(owner)):
+            self._return(key)
+
+    def _share(self, key: tuple[str, ...]) -> _Share:
+        if not key:
+            return self._all
+        share = self._shares.get(key)
+        if share is None:
+            share = self._shares[key] = _Share(max(1, self.total // (4 if len(key) == 2 else 2)))
+        return share
+
+    def _return(self, key: tuple[str, ...]) -> None:
+        self._share(key).semaphore.release()
+        self._leave(key)
+
+    def _leave(self, key: tuple[str, ...]) -> None:
+        share = self._share(key)
+        share.users -= 1
+        if key and not share.users:
+            del self._shares[key]
+
+
+def _keys(owner: Owner) -> tuple[tuple[str, ...], ...]:
+    return owner, owner[:1], ()
+
+
+class _Share:
+    __slots__ = ("semaphore", "users")
+
+    def __init__(self, size: int) -> None:
+        self.semaphore = asyncio.Semaphore(size)
+        self.users = 0
+        """Who holds or awaits a slot: with none left the share is forgotten."""
+
+
+def default_connections() -> int:
+    """Requests at once that this process's file descriptors are good for, idle connections and clients counted in."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 1 << 20 if soft == resource.RLIM_INFINITY else soft
+    return max(FEWEST, min(MOST, (files - RESERVED_FILES) // 4))

@@ -1,0 +1,143 @@
+"""C8: once there is a token, nothing but liveness is answered without one; while there is none, only this machine is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway_server import Server, serving
+from guesthouse.errors import BadRequest
+from guesthouse.gateway.routes import ANY_TOKEN, PUBLIC, ROUTES, Route
+
+SCOPES = ("invoke", "manage", "read", "metrics")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    for scope in SCOPES:
+        server.tokens.add(f"only-{scope}", scope)
+    server.tokens.add("all", *SCOPES)
+    server.tokens.add("narrow", *SCOPES, functions="default/echo")
+    with server:
+        yield server
+
+
+def call(server: Server, route: Route, token: str | None, name: str = "echo", namespace: str = "default") -> int:
+    """The status of a well-formed request to a route."""
+    path = route.path.format(namespace=namespace, name=name, rest="a/b")
+    headers = {"content-type": "application/wasm"} if route.method == "PUT" else {}
+    if token is not None:
+        headers["authorization"] = token
+    method = "POST" if route.method == "*" else route.method
+    server.registry.add("echo")
+    return server.request(method, path, b"\0asm\1\0\0\0" if method == "PUT" else None, headers).status
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_every_route_without_a_token_is_401(server: Server, route: Route) -> None:
+    """All but those in the table that are public."""
+    assert call(server, route, None) == (200 if route.scope == PUBLIC else 401)
+
+
+def test_only_liveness_and_readiness_are_public() -> None:
+    """They say nothing about anybody's functions."""
+    assert {route.name for route in ROUTES if route.scope == PUBLIC} == {"healthz", "readyz"}
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+def test_every_route_with_a_wrong_token_is_401(server: Server, route: Route) -> None:
+    """A token that nobody made, an empty one, and one of another scheme."""
+    for token in ("nobody", "", "Bearer", "Bearer nobody", "Basic YWxsOmFsbA=="):
+        assert call(server, route, token) == 401
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_token_without_the_scope_is_403(server: Server, route: Route, scope: str) -> None:
+    """Each scope opens its own routes."""
+    allowed = route.scope in (scope, ANY_TOKEN)
+    status = call(server, route, f"only-{scope}")
+    assert (status < 300) if allowed else status == 403
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if "{name}" in route.path or route.name == "metrics"], ids=lambda route: route.name
+)
+def test_a_token_for_one_function_is_403_for_others(server: Server, route: Route) -> None:
+    """Functions that it is not for, in its namespace and in another one, and the host as a whole."""
+    server.registry.add("other")
+    server.registry.add("echo", namespace="elsewhere")
+    if route.name != "metrics":
+        assert call(server, route, "narrow") < 300
+    assert call(server, route, "narrow", name="other") == 403
+    assert call(server, route, "narrow", namespace="elsewhere") == 403
+
+
+def test_a_list_holds_what_the_token_may_read(server: Server) -> None:
+    """Others' functions are not even named."""
+    server.registry.add("other")
+    for path in ("/functions/manage", "/functions/manage/default"):
+        for token, expected in (("narrow", {"echo"}), ("only-invoke", set())):
+            listed = server.request("GET", path, headers={"authorization": token}).json["functions"]
+            assert {function["name"] for function in listed} == expected
+
+
+def test_an_unknown_route_is_404_and_a_wrong_method_405(server: Server) -> None:
+    """As problems, whoever asks."""
+    assert server.request("GET", "/nothing").problem == "not-found"
+    answer = server.request("POST", "/healthz")
+    assert (answer.status, answer.problem, "GET" in answer.headers["allow"]) == (405, "method-not-allowed", True)
+
+
+def test_an_address_that_others_can_reach_is_refused_without_a_token() -> None:
+    """No configuration makes an open host."""
+    for host in ("0.0.0.0", "::"):
+        with pytest.raises(BadRequest, match="token"), Server({"listen": {"host": host, "port": 0}}):
+            pass
+
+
+def test_an_address_that_others_can_reach_is_served_with_a_token() -> None:
+    """With a token, everybody has to have one."""
+    server = Server({"listen": {"host": "0.0.0.0", "port": 0}})
+    server.tokens.add("all", *SCOPES)
+    with server:
+        assert server.request("POST", "/functions/default/echo", b"x").status == 401
+        assert server.request("POST", "/functions/default/echo", b"x", {"authorization": "all"}).status == 200
+
+
+def test_the_first_token_closes_a_running_host_and_the_last_does_not_open_it() -> None:
+    """It is noticed within a moment, whoever made it."""
+    with serving({"http": {"linger_seconds": 0.1}}) as server:
+        assert server.request("POST", "/functions/default/echo").status == 200
+        server.tokens.add("all", *SCOPES)
+        while server.request("POST", "/functions/default/echo").status != 401:
+            pass
+        server.tokens.principals.clear()
+        server.on_loop(server.gateway._app.gate.refresh)
+        assert server.request("POST", "/functions/default/echo").status == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8080", True),
+        ("127.0.0.1:9", True),
+        ("127.1.2.3", True),
+        ("[::1]:8080", True),
+        ("app.localhost", True),
+        ("evil.example", False),
+        ("evil.example:8080", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1x", False),
+        ("192.168.1.1", False),
+    ],
+)
+def test_an_open_host_answers_to_names_of_this_machine_only(host: str, allowed: bool) -> None:
+    """A web page whose name was pointed at 127.0.0.1 gets nothing."""
+    with serving() as server:
+        for method, path in (("POST", "/functions/default/echo"), ("GET", "/functions/manage")):
+            assert server.request(method, path, headers={"host": host}).status == (200 if allowed else 403)

@@ -1,0 +1,375 @@
+"""A real gateway on a loopback port, with fakes behind it, and clients that can misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from typing import Any
+
+import uvloop
+
+from guesthouse.config import Config, load
+from guesthouse.errors import GuesthouseError
+from guesthouse.gateway import Gateway, Services
+from guesthouse.interfaces.invocation import ResponseSink, WebRequest
+from guesthouse.limits import Limits
+from guesthouse.registry.deployment import Deployment, Manifest
+from guesthouse.registry.principal import FunctionPattern, Principal
+from guesthouse.telemetry import FunctionLogs, Metrics
+
+TIMEOUT = 10.0
+"""No test waits longer than this for anything that should come at once."""
+
+
+@dataclass
+class Outcome:
+    """What the gateway looks at in an outcome."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Sequence[tuple[str, str]] = ()
+    error: GuesthouseError | None = None
+    streamed: bool = False
+    invocation_id: str = "invocation-1"
+
+
+@dataclass
+class Later:
+    """An invocation that is not over at once."""
+
+    run: Callable[[], Awaitable[Outcome]]
+
+    async def wait(self) -> Outcome:
+        return await self.run()
+
+
+Body = bytes | AsyncIterator[bytes]
+Function = Callable[[WebRequest, Body, ResponseSink | None], Outcome | Later]
+
+
+async def collect(body: Body) -> bytes:
+    """All of a body, streamed or not."""
+    return body if isinstance(body, bytes) else b"".join([piece async for piece in body])
+
+
+def echo(request: WebRequest, body: Body, sink: ResponseSink | None) -> Outcome | Later:
+    """Answers with the body: at once, where it is all there."""
+    if isinstance(body, bytes):
+        return Outcome(body=body)
+
+    async def run() -> Outcome:
+        return Outcome(body=await collect(body))
+
+    return Later(run)
+
+
+def inspect(request: WebRequest, body: Body, sink: ResponseSink | None) -> Outcome:
+    """Answers with what it was told of the request."""
+    told = {
+        "method": request.method,
+        "path": request.path,
+        "query": list(request.query),
+        "headers": list(request.headers),
+        "token_id": request.token_id,
+    }
+    return Outcome(body=json.dumps(told).encode())
+
+
+@dataclass
+class FakeRegistry:
+    """Functions in a dict."""
+
+    deployments: dict[tuple[str, str], Deployment] = field(default_factory=dict)
+
+    def add(self, name: str, limits: Limits | None = None, kind: str = "web", namespace: str = "default") -> None:
+        manifest = Manifest(description=f"the {name}", environment={"COLOUR": "blue"}, limits=limits or Limits())
+        self.deployments[namespace, name] = Deployment(namespace, name, 1, "ab" * 32, kind, 8, 0, manifest)
+
+    def get(self, namespace: str, name: str) -> Deployment | None:
+        return self.deployments.get((namespace, name))
+
+    def list(self, namespace: str | None = None) -> list[Deployment]:
+        return [found for found in self.deployments.values() if namespace in (None, found.namespace)]
+
+    def versions(self, namespace: str, name: str) -> Sequence[Deployment]:
+        return [found for found in self.deployments.values() if (found.namespace, found.name) == (namespace, name)]
+
+
+@dataclass
+class FakeTokens:
+    """Tokens in a dict."""
+
+    principals: dict[str, Principal] = field(default_factory=dict)
+
+    def add(self, plain: str, *scopes: str, functions: str = "*", token_id: str | None = None) -> str:
+        pattern = FunctionPattern.parse(functions)
+        self.principals[plain] = Principal(plain, plain, frozenset(scopes), pattern, token_id=token_id)
+        return plain
+
+    def any(self) -> bool:
+        return bool(self.principals)
+
+    def verify(self, plain: str) -> Principal | None:
+        return self.principals.get(plain)
+
+
+@dataclass
+class FakeDispatcher:
+    """Functions in Python, by their names; remembers what it was asked."""
+
+    functions: dict[str, Function] = field(default_factory=dict)
+    requests: list[tuple[str, WebRequest]] = field(default_factory=list)
+    drained: list[float] = field(default_factory=list)
+    streams: bool = True
+
+    def web_now(
+        self, deployment: Deployment, request: WebRequest, body: Body, sink: ResponseSink | None = None
+    ) -> Outcome | Later:
+        self.requests.append((deployment.name, request))
+        return self.functions.get(deployment.name, echo)(request, body, sink)
+
+    def takes_stream(self, deployment: Deployment) -> bool:
+        return self.streams
+
+    async def drain(self, timeout_s: float) -> None:
+        self.drained.append(timeout_s)
+
+
+@dataclass
+class FakeDeployer:
+    """Puts what is deployed into the registry, without looking at it."""
+
+    registry: FakeRegistry
+    deployed: list[dict[str, Any]] = field(default_factory=list)
+    error: GuesthouseError | None = None
+
+    async def deploy(self, name: str, wasm: bytes, *, namespace: str, **options: Any) -> Deployment:
+        if self.error is not None:
+            raise self.error
+        self.deployed.append({"namespace": namespace, "name": name, "wasm": wasm, **options})
+        self.registry.add(name, namespace=namespace)
+        return self.registry.deployments[namespace, name]
+
+    async def delete(self, name: str, *, namespace: str) -> bool:
+        return self.registry.deployments.pop((namespace, name), None) is not None
+
+
+class Server:
+    """A gateway in a thread of its own; `with Server() as server:` and then its `port`."""
+
+    def __init__(self, settings: Mapping[str, Any] | None = None, *functions: str) -> None:
+        self.config: Config = load({"listen": {"port": 0}, **(settings or {})})
+        self.registry = FakeRegistry()
+        self.tokens = FakeTokens()
+        self.dispatcher = FakeDispatcher()
+        self.deployer = FakeDeployer(self.registry)
+        self.metrics = Metrics()
+        self.logs = FunctionLogs()
+        self.gateway: Gateway
+        self.port = 0
+        for name in ("echo", "canary", *functions):
+            self.registry.add(name)
+        self._loop = uvloop.new_event_loop()
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def add(self, name: str, function: Function, **options: Any) -> None:
+        """A function."""
+        self.dispatcher.functions[name] = function
+        self.registry.add(name, **options)
+
+    def __enter__(self) -> Server:
+        self._thread.start()
+        assert self._started.wait(TIMEOUT)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive():
+            self.stop()
+            self.stop()  # a second time: does not wait
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """What SIGTERM does."""
+        self._loop.call_soon_threadsafe(self.gateway.stop)
+
+    def join(self) -> None:
+        """Waits until it has stopped by itself."""
+        self._thread.join(TIMEOUT)
+        assert not self._thread.is_alive()
+
+    def on_loop(self, function: Callable[[], Any]) -> Any:
+        """Calls `function` on the loop's thread."""
+        done: Future[Any] = Future()
+
+        def call() -> None:
+            try:
+                done.set_result(function())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(call)
+        return done.result(TIMEOUT)
+
+    def connect(self) -> socket.socket:
+        """A raw connection."""
+        sock = socket.create_connection(("127.0.0.1", self.port), TIMEOUT)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request on a connection of its own, by a well-behaved client."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, Headers(response), response.read())
+        finally:
+            connection.close()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._started.set()
+            self._loop.close()
+
+    def make_gateway(self) -> Gateway:
+        """The gateway in front of the fakes; needs a running loop."""
+        services = Services(
+            registry=self.registry,
+            tokens=self.tokens,
+            dispatcher=self.dispatcher,
+            deploy=self.deployer,
+            metrics=self.metrics,
+            logs=self.logs,
+            config=self.config,
+        )
+        return Gateway(services)
+
+    async def _serve(self) -> None:
+        self.gateway = self.make_gateway()
+        await self.gateway.serve(signals=False, started=self._on_started)
+
+    def _on_started(self) -> None:
+        self.port = self.gateway.addresses[0][1]
+        self._started.set()
+
+
+class Headers:
+    """An answer's headers, names in lower case."""
+
+    def __init__(self, response: HTTPResponse) -> None:
+        self.pairs = [(name.lower(), value) for name, value in response.getheaders()]
+
+    def __getitem__(self, name: str) -> str:
+        (value,) = self.all(name)
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self.all(name))
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.pairs if key == name]
+
+
+@dataclass
+class Answer:
+    """What a server answered."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> str:
+        """The last part of a problem's type."""
+        assert self.headers["content-type"] == "application/problem+json"
+        return str(self.json["type"]).rpartition(":")[2]
+
+
+def send(sock: socket.socket, data: bytes) -> None:
+    """Sends what the other side still takes."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        sock.sendall(data)
+
+
+def receive(sock: socket.socket) -> bytes:
+    """The next bytes; empty at the end, however it came."""
+    try:
+        return sock.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def read_until(sock: socket.socket, end: bytes) -> bytes:
+    """Everything up to and including `end`, or to the end of the connection."""
+    data = b""
+    while end not in data and (piece := receive(sock)):
+        data += piece
+    return data
+
+
+def read_all(sock: socket.socket) -> bytes:
+    """Everything to the end of the connection."""
+    data = b""
+    while piece := receive(sock):
+        data += piece
+    return data
+
+
+def split_answers(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Status and body of each complete answer with a content-length (or none for 204 and 304)."""
+    while data:
+        head, end, data = data.partition(b"\r\n\r\n")
+        if not end:
+            return
+        lines = head.split(b"\r\n")
+        length = 0
+        for line in lines[1:]:
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        if len(data) < length:
+            return
+        yield int(lines[0].split(b" ")[1]), data[:length]
+        data = data[length:]
+
+
+def read_answers(sock: socket.socket, count: int) -> list[tuple[int, bytes]]:
+    """The next `count` answers, or fewer if the connection ends before."""
+    data = b""
+    while len(found := list(split_answers(data))) < count and (piece := receive(sock)):
+        data += piece
+    return found
+
+
+@contextmanager
+def serving(settings: Mapping[str, Any] | None = None, *functions: str) -> Iterator[Server]:
+    """A server for the time of a `with` block."""
+    with Server(settings, *functions) as server:
+        yield server
