@@ -14,10 +14,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from guesthouse import __version__
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.dispatch.collector import Collector
 from guesthouse.dispatch.deployer import Deployer, Inspection
@@ -26,7 +29,7 @@ from guesthouse.dispatch.outcome import Outcome
 from guesthouse.engine.engine import engine_of_process
 from guesthouse.engine.linker import Linker
 from guesthouse.engine.wit import Abi
-from guesthouse.errors import HostError, NotFound
+from guesthouse.errors import Cancelled, Draining, HostError, NotFound
 from guesthouse.interfaces import standard
 from guesthouse.interfaces.base import Interface
 from guesthouse.interfaces.cache import MemoryCache
@@ -82,12 +85,22 @@ class AsyncHost:
         self._directory = None if data_dir is None else DataDirectory(Path(data_dir))
         self._own = tuple(interfaces)
         self._clock = clock
+        self._closing = self._closed = False
         self.default_limits = limits or Limits()
         self.engine = engine_of_process()
-        self.metrics = Metrics()
+        self.metrics = Metrics(version=__version__)
         self.logs = FunctionLogs()
-        path = None if self._directory is None else self._directory.path
-        self.database = Database(None if self._directory is None else self._directory.database)
+        with ExitStack() as opened:
+            if self._directory is not None:
+                opened.callback(self._directory.close)
+            self.database = Database(None if self._directory is None else self._directory.database)
+            opened.callback(self.database.close)
+            self._build(outbound, slots)
+            opened.pop_all()
+
+    def _build(self, outbound: OutboundConfig | None, slots: int | None) -> None:
+        """Puts everything that stands on the database together."""
+        path, clock = None if self._directory is None else self._directory.path, self._clock
         self.registry = Registry(self.database, path, clock)
         self.tokens = Tokens(self.database, clock)
         key = b"" if path is None else load_host_key(path, rejected=_alarm)
@@ -103,9 +116,7 @@ class AsyncHost:
         ]
         calls = [call for interface in self.interfaces for call in interface.host_calls()]
         linker = Linker(self.engine, self._abi(), calls)
-        self.deployer = Deployer(
-            self.engine, linker, self.interfaces, artefacts, self.registry, self.metrics, clock
-        )
+        self.deployer = Deployer(self.engine, linker, self.interfaces, artefacts, self.registry, self.metrics, clock)
         self.dispatcher = late.dispatcher = Dispatcher(
             self.registry,
             self.deployer.prepare,
@@ -116,7 +127,10 @@ class AsyncHost:
             self._log_interface().system,
             clock,
         )
-        self._closed = False
+        pool, spawner = self.dispatcher.pool, self.dispatcher.spawner
+        self.metrics.gauge("pool_slots", "How many guests may be alive at once", lambda: pool.slots)
+        self.metrics.gauge("pool_in_use", "Guests that are alive", lambda: pool.in_use)
+        self.metrics.gauge("spawns_in_flight", "Accepted spawns that have not ended", lambda: spawner.in_flight)
 
     def _log_interface(self) -> LogInterface:
         return next(interface for interface in self.interfaces if isinstance(interface, LogInterface))
@@ -125,7 +139,7 @@ class AsyncHost:
         abi = Abi.load()
         for interface in self._own:
             if interface.wit:
-                abi.add(interface.wit)
+                abi.add(interface.wit, f"the WIT of {type(interface).__name__}")
         return abi
 
     async def __aenter__(self) -> AsyncHost:
@@ -153,6 +167,7 @@ class AsyncHost:
         `limits` changes fields of `Limits`; `grants` names the interfaces that the guest may use, all if not given.
         Raises `InvalidModule` or `LinkError` with what stands in the way, `BadRequest` and `NotFound` for bad arguments.
         """
+        self._check_open()
         manifest = Manifest(
             description,
             dict(environment or {}),
@@ -163,6 +178,7 @@ class AsyncHost:
 
     async def delete(self, name: str, *, namespace: str = "default") -> bool:
         """Deletes a function with all its versions; whether there was one.  Running calls end on theirs."""
+        self._check_open()
         deployment = self.registry.get(namespace, name)
         if deployment is None:
             return False
@@ -203,10 +219,13 @@ class AsyncHost:
 
     def inspect(self, wasm: bytes) -> Inspection:
         """What a module imports, exports and must be granted; compiles it, so it may take a second."""
+        self._check_open()
         return self.deployer.inspect(wasm)
 
     def deployment(self, name: str, namespace: str = "default") -> Deployment:
         """The current version of a function.  Raises `NotFound`."""
+        if self._closed:
+            raise _closed()
         found = self.registry.get(namespace, name)
         if found is None:
             raise NotFound(f"there is no function {namespace}/{name}")
@@ -214,10 +233,11 @@ class AsyncHost:
 
     async def close(self, drain_seconds: float = DRAIN_SECONDS) -> None:
         """Waits for what runs, at most `drain_seconds`, and gives everything back; may be called again."""
-        if self._closed:
+        if self._closing:
             return
-        self._closed = True
+        self._closing = True
         await self.dispatcher.drain(drain_seconds)
+        self._closed = True
         for interface in self.interfaces:
             await interface.close()
         await self.outbound.close()
@@ -225,6 +245,14 @@ class AsyncHost:
         self.database.close()
         if self._directory is not None:
             self._directory.close()
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise _closed() if self._closed else Draining()
+
+
+def _closed() -> HostError:
+    return HostError("this host is closed")
 
 
 def _alarm(name: str, reason: str) -> None:
@@ -239,8 +267,10 @@ class Host:
 
     def __init__(self, data_dir: Path | str | None = None, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="guesthouse-loop", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="guesthouse-loop", daemon=True)
         self._thread.start()
+        self._submitting = threading.Lock()
+        self._stopped = False
         try:
             self.inner = self._run(self._open(data_dir, options))
         except BaseException:
@@ -279,6 +309,7 @@ class Host:
         headers: Sequence[tuple[str, str]] = (),
     ) -> Outcome:
         """See `AsyncHost.invoke`."""
+        self._check_thread()
         inner = self.inner
         sink = Collector()
         request = WebRequest(method, path, query, headers)
@@ -287,6 +318,7 @@ class Host:
 
     def call(self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default") -> Any:
         """See `AsyncHost.call`."""
+        self._check_thread()
         inner = self.inner
         started = inner.dispatcher.call_now(inner.deployment(name, namespace), interface, function, args, on_loop=False)
         outcome = started if isinstance(started, Outcome) else self._run(started.wait())
@@ -300,19 +332,56 @@ class Host:
         """See `AsyncHost.inspect`."""
         return self.inner.inspect(wasm)
 
-    def close(self) -> None:
-        """See `AsyncHost.close`."""
-        if self._thread.is_alive():
-            self._run(self.inner.close())
+    def close(self, drain_seconds: float = DRAIN_SECONDS) -> None:
+        """See `AsyncHost.close`; calls of other threads that do not end meanwhile raise `Cancelled` there."""
+        if not self._stopped:
+            self._run(self.inner.close(drain_seconds))
             self._stop()
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if threading.current_thread() is self._thread:
-            work.close()
+    def _check_thread(self) -> None:
+        if threading.get_ident() == self._thread.ident:
             raise HostError("a host function called the synchronous Host it is running in: use AsyncHost there")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs `work` on the loop and waits for it."""
+        try:
+            self._check_thread()
+            with self._submitting:
+                if self._stopped:
+                    raise _closed()
+                future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        except HostError:
+            work.close()
+            raise
+        try:
+            return future.result()
+        except CancelledError:
+            raise Cancelled from None
+        except BaseException:  # somebody's Ctrl-C; or its own error, and then there is nothing left to cancel
+            future.cancel()
+            raise
+
+    def _serve(self) -> None:
+        """The loop's thread: runs until `_stop`, and leaves nobody waiting."""
+        self._loop.run_forever()
+        self._loop.run_until_complete(_finish())
+        self._loop.close()
 
     def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._submitting:
+            if self._stopped:
+                return
+            self._stopped = True
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
+
+
+async def _finish() -> None:
+    """Ends what is left on a loop that was stopped."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    loop = asyncio.get_running_loop()
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()

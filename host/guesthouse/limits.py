@@ -14,6 +14,9 @@ PAGE = 64 * KiB
 MAX_MEMORY = 128 * MiB
 """The pool's slot size: no deployment can have more linear memory than this."""
 
+LONGEST_MS = 366 * 24 * 3_600_000
+"""The longest time that a limit can be: in nanoseconds it still fits everywhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -46,7 +49,7 @@ class Limits:
     log_lines: int = 1_000
     """Log records of one invocation; what is over is dropped and counted."""
     realloc_ms: int = 50
-    """Processor time of one `cabi_realloc` that the guest runs inside a host call, in milliseconds: it cannot yield there."""
+    """Running time of one `cabi_realloc` inside a host call, in milliseconds: it needs microseconds."""
     http_requests: int = 64
     """Outgoing HTTP requests of one invocation."""
     http_concurrency: int = 6
@@ -68,6 +71,8 @@ class Limits:
                 raise BadRequest(f"unknown limit {name!r}; the limits are: {', '.join(sorted(known))}")
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0 or value >= 1 << 62:
                 raise BadRequest(f"limit {name!r} must be a positive integer, not {value!r}")
+            if name.endswith("_ms") and value > LONGEST_MS:
+                raise BadRequest(f"limit {name!r} must be at most {LONGEST_MS} (a year), not {value}")
         changed = replace(self, **changes)
         if changed.memory_bytes > MAX_MEMORY or changed.memory_bytes < PAGE:
             raise BadRequest(

@@ -9,7 +9,6 @@ import pytest
 from gateway_server import Outcome, Server, serving
 from guesthouse.errors import (
     BadAnswer,
-    Cancelled,
     DeadlineExceeded,
     FuelExhausted,
     GuesthouseError,
@@ -48,8 +47,6 @@ def test_a_bad_header_is_not_in_the_answer(server: Server) -> None:
 
 def test_a_problem_says_what_the_caller_did(server: Server) -> None:
     """The caller's own mistakes are named, as JSON."""
-    server.add("fails", lambda request, body, sink: Outcome(error=Cancelled()))
-    assert server.request("POST", "/functions/default/fails").problem == "cancelled"
     answer = server.request("GET", "/functions/manage/default/echo/logs?tail=%3Cscript%3E")
     assert (answer.status, answer.headers["x-content-type-options"]) == (400, "nosniff")
     assert b"<script>" not in answer.body

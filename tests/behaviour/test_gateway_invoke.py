@@ -22,7 +22,7 @@ from gateway_server import (
     read_until,
     serving,
 )
-from guesthouse.errors import AdmissionFull, DeadlineExceeded, Draining, Trap
+from guesthouse.errors import AdmissionFull, Cancelled, DeadlineExceeded, Draining, Trap
 from guesthouse.gateway.exchange import Exchange
 from guesthouse.interfaces.invocation import ResponseSink, WebRequest
 
@@ -159,6 +159,7 @@ def test_a_spawn_function_cannot_be_called(server: Server) -> None:
         (Trap("unreachable"), 502, "guest-trapped"),
         (DeadlineExceeded(), 504, "deadline-exceeded"),
         (AdmissionFull(retry_after=7), 429, "admission-full"),
+        (Cancelled(), 503, "draining"),
     ],
 )
 def test_errors_of_an_invocation_are_problems_with_its_id(

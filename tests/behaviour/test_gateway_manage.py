@@ -244,3 +244,16 @@ def test_head_works_behind_too(server: Server) -> None:
     """The length without the body."""
     answer = server.request("HEAD", "/healthz")
     assert (answer.status, answer.headers["content-length"], answer.body) == (200, "3", b"")
+
+
+def test_a_wrong_method_is_told_all_right_ones(server: Server) -> None:
+    """Those of every route with this path."""
+    answer = server.request("POST", "/functions/manage/default/echo")
+    assert (answer.status, answer.headers["allow"]) == (405, "DELETE, GET, HEAD, PUT")
+
+
+def test_a_slash_too_many_is_404(server: Server) -> None:
+    """And no redirect to wherever the Host header says."""
+    for method in ("GET", "PUT"):
+        answer = server.request(method, "/functions/manage/default/echo/", headers={"host": "localhost"})
+        assert (answer.status, "location" in answer.headers) == (404, False)

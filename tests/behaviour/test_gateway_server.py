@@ -15,7 +15,7 @@ from guesthouse.errors import BadRequest, Unavailable
 
 
 def test_while_draining_readiness_and_functions_are_503() -> None:
-    """Until what runs is done, whoever asks is told; then the server ends."""
+    """Until what runs is done, whoever asks is told, and nothing is deployed or deleted; then the server ends."""
     release, draining = asyncio.Event(), threading.Event()
     with serving() as server:
 
@@ -29,6 +29,8 @@ def test_while_draining_readiness_and_functions_are_503() -> None:
         answer = server.request("GET", "/readyz")
         assert (answer.status, answer.problem) == (503, "draining")
         assert server.request("GET", "/healthz").status == 200
+        assert server.request("DELETE", "/functions/manage/default/echo").problem == "draining"
+        assert server.request("GET", "/functions/manage/default/echo").status == 200
         server.on_loop(release.set)
         server.join()
 

@@ -1,17 +1,14 @@
-"""The library: `Host` from several threads, `AsyncHost` with many calls at once, and what is refused, and how."""
+"""The library on one loop: many calls at once, admission, cancelling, draining and closing."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from guesthouse import AsyncHost, Host, Interface, Invocation, host_call
-from guesthouse.errors import AdmissionFull, Cancelled, Draining, HostError, InvalidModule, LinkError
-from probes import GATE, PATIENCE, RUNNER, RUNNING, WIT, Gate, on_loop
+from guesthouse import AsyncHost, Host
+from guesthouse.errors import AdmissionFull, Cancelled, Draining, HostError
+from probes import PATIENCE, RUNNER, RUNNING, Gate, spawn_counts, spawns_ended
 from support import FORMS, guest, host_with, wat
 
 
@@ -21,56 +18,6 @@ def runs(host, number):
 
 
 # -- many at once
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_results_of_several_threads_are_not_mixed(form):
-    """Calls that compute, that read streams, that wait and that fail, from eight threads: each gets its own answer."""
-
-    def work(thread: int) -> int:
-        for round_ in range(30):
-            tag = f"{thread}-{round_}"
-            assert host.invoke("echo", tag.encode()).text == tag
-            assert host.invoke("greet", json.dumps({"name": tag}).encode()).text == f'{{"message":"Hello, {tag}!"}}'
-            seen = json.loads(host.invoke("headers", path=tag).body)
-            assert seen["path"] == tag
-            ids.append(seen["environment"]["invocation"])
-            if round_ % 5 == 0:
-                assert host.invoke("clock", query=[("sleep_ms", "1")]).result == "ok"
-                failed = host.invoke("panic", tag.encode())
-                assert failed.result == "trapped"
-                assert any(tag in record.text for record in failed.logs)
-        return thread
-
-    ids: list[str] = []
-    with host_with("echo", "greet", "headers", "clock", "panic", form=form) as host:
-        with ThreadPoolExecutor(8) as threads:
-            assert list(threads.map(work, range(8))) == list(range(8))
-        assert len(set(ids)) == 8 * 30
-        counts = {name: host.inner.metrics.recorder(f"default/{name}", "web").outcomes for name in ("echo", "panic")}
-        assert counts == {"echo": {"ok": 240}, "panic": {"trapped": 48}}
-        assert host.inner.dispatcher.pool.in_use == 0
-
-
-def test_a_deploy_in_the_midst_of_calls_gives_each_call_one_version():
-    """Old answer or new answer, and no error."""
-    with host_with("echo") as host, ThreadPoolExecutor(3) as threads:
-        host.deploy("changing", guest("echo"))
-        stop = threading.Event()
-
-        def call() -> set[bytes]:
-            seen = set()
-            while not stop.is_set():
-                seen.add(host.invoke("changing", b'{"name": "A"}').body)
-            return seen
-
-        calling = [threads.submit(call) for _ in range(3)]
-        for _ in range(5):
-            host.deploy("changing", guest("greet"))
-            host.deploy("changing", guest("echo"))
-        stop.set()
-        seen = set.union(*[call.result() for call in calling])
-        assert seen <= {b'{"name": "A"}', b'{"message":"Hello, A!"}'}
 
 
 def test_many_calls_wait_at_once_on_one_loop():
@@ -120,6 +67,28 @@ def test_the_next_guest_is_refused_when_all_slots_are_taken():
             assert (await host.invoke("echo", b"x")).body == b"x"
             await gate.open()
             assert await calls[1] == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_spawn_that_was_accepted_waits_for_a_free_slot(form):
+    """Nobody could try it again: calls that take all slots delay it and no more."""
+
+    async def scenario() -> None:
+        gate = Gate()
+        async with AsyncHost(interfaces=[gate], slots=2) as host:
+            await host.deploy("runner", wat(RUNNING))
+            await host.deploy("spawn-unit", guest("spawn-unit", form))
+            calls = [asyncio.ensure_future(runs(host, number)) for number in range(2)]
+            await gate.arrivals(2)
+            for _ in range(5):
+                await host.spawn("spawn-unit", b"x")
+            assert (host.dispatcher.spawner.in_flight, spawn_counts(host)) == (5, {})
+            await gate.open()
+            await asyncio.wait(calls)
+            await spawns_ended(host)
+            assert spawn_counts(host) == {"ok": 5}
 
     asyncio.run(scenario())
 
@@ -189,39 +158,8 @@ def test_what_does_not_end_while_draining_is_cancelled():
     asyncio.run(scenario())
 
 
-def test_closing_a_host_ends_the_calls_of_other_threads():
-    """No thread is left waiting for a loop that has stopped."""
-    gate = Gate()
-    host = Host(interfaces=[gate])
-    host.deploy("runner", wat(RUNNING))
-    with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(runs, host, 1)
-        on_loop(host, gate.arrivals())
-        host.close(drain_seconds=0)
-        assert isinstance(call.exception(timeout=PATIENCE), Cancelled)
-
-
-def test_a_host_can_be_closed_twice_and_not_used_afterwards():
-    """Every verb says what is wrong, at once."""
-    host = Host()
-    host.deploy("echo", guest("echo"))
-    host.close()
-    host.close()
-    verbs = [
-        lambda: host.invoke("echo", b""),
-        lambda: host.call("echo", "x"),
-        lambda: host.spawn("echo"),
-        lambda: host.deploy("echo", guest("echo")),
-        lambda: host.delete("echo"),
-        lambda: host.inspect(guest("greet")),
-    ]
-    for verb in verbs:
-        with pytest.raises(HostError, match="closed"):
-            verb()
-
-
 def test_an_async_host_can_be_closed_twice_and_not_used_afterwards():
-    """The same without threads."""
+    """Every verb says what is wrong, at once."""
 
     async def scenario() -> None:
         host = AsyncHost()
@@ -239,61 +177,3 @@ def test_an_async_host_can_be_closed_twice_and_not_used_afterwards():
                 await work
 
     asyncio.run(scenario())
-
-
-class Recursive(Interface):
-    """A host function that calls the host which runs it."""
-
-    name = "recursive"
-    wit = WIT
-    host: Host
-
-    @host_call(GATE, "wait")
-    async def wait(self, invocation: Invocation) -> None:
-        self.host.invoke("echo", b"")
-
-
-def test_a_host_function_cannot_call_the_synchronous_host_that_runs_it():
-    """It would wait for itself: the error says what to do instead, and no instance is left behind."""
-    recursive = Recursive()
-    with Host(interfaces=[recursive]) as host:
-        recursive.host = host
-        host.deploy("runner", wat(RUNNING))
-        host.deploy("echo", guest("echo"))
-        with pytest.raises(HostError, match="use AsyncHost there"):
-            runs(host, 1)
-        assert host.inner.dispatcher.pool.in_use == 0
-
-
-# -- deploy
-
-TWO_MODULES = """
-(component
-  (core module $one (func (export "one") (result i32) i32.const 1))
-  (core module $two (import "one" "one" (func $one (result i32))) (func (export "run") (result i32) call $one))
-  (core instance $one (instantiate $one))
-  (core instance $two (instantiate $two (with "one" (instance $one))))
-  (func (export "run") (result u32) (canon lift (core func $two "run"))))
-"""
-
-
-@pytest.mark.parametrize(
-    ("wasm", "kind", "message"),
-    [
-        (b"", InvalidModule, "WebAssembly"),
-        (b"#!/bin/sh\n", InvalidModule, "WebAssembly"),
-        (b"\0asm\1\0\0\0\xff", InvalidModule, ""),
-        (guest("calculator"), LinkError, "example:calculator/"),
-        (guest("calculator", "wasip1"), LinkError, "example:calculator/"),
-        (wat("(module)"), InvalidModule, "exports no function that can be called"),
-        (wat('(module (import "acme:mail/send@1.2.0" "post" (func)))'), LinkError, "acme:mail/send@1.2.0"),
-        (wat(TWO_MODULES), InvalidModule, "only one can be run"),
-    ],
-    ids=["nothing", "a script", "cut off", "imports of a component", "imports of a module", "no exports", "unknown import", "two modules"],
-)
-def test_what_cannot_run_is_refused_at_deploy(wasm, kind, message):
-    """With an error of our own that says why; nothing is stored."""
-    with Host() as host:
-        with pytest.raises(kind, match=message):
-            host.deploy("bad", wasm)
-        assert host.inner.registry.get("default", "bad") is None

@@ -6,6 +6,7 @@ setuptools runs this (see `cffi_modules` in setup.py); `python host/guesthouse/_
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import runpy
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def _generate_header(declarations: str, assertions: str) -> None:
     (GENERATED / "glue_generated.h").write_text(f"#pragma once\n{text}\n{assertions}\n")
 
 
+def _relative(name: str) -> str:
+    """A file of this folder as setuptools wants it: relative to where it runs."""
+    return os.path.relpath(HERE / name)
+
+
 def make_builder() -> cffi.FFI:
     """The cffi builder, after everything that it is told was checked against the installed wasmtime."""
     checks = runpy.run_path(str(HERE / "declarations.py"))
@@ -46,9 +52,9 @@ def make_builder() -> cffi.FFI:
     builder.set_source(
         "guesthouse._native._glue",
         KEEP_GIL + f'#include "internal.h"\nstatic char *const GH_WASMTIME_VERSION = "{VERSION}";\n',
-        sources=[str(HERE / name) for name in ("engine.c", "guest.c", "lower.c", "released.c")],
+        sources=[_relative(name) for name in ("engine.c", "guest.c", "lower.c", "released.c")],
         include_dirs=[str(HERE), str(GENERATED)],
-        depends=[str(HERE / name) for name in ("glue.h", "internal.h", "wasmtime.h")],
+        depends=[_relative(name) for name in ("glue.h", "internal.h", "wasmtime.h")],
         extra_compile_args=[
             "-O2",
             "-std=gnu11",
@@ -66,4 +72,5 @@ def make_builder() -> cffi.FFI:
 ffibuilder = make_builder()
 
 if __name__ == "__main__":
-    ffibuilder.compile(tmpdir=str(HERE.parents[1]), verbose=True)
+    os.chdir(HERE.parents[1])  # cffi compiles there
+    make_builder().compile(tmpdir=".", verbose=True)

@@ -151,6 +151,14 @@ static void value_types(const char *letters, wasm_valtype_vec_t *out) {
   for (size_t i = 0; i < count; i++) out->data[i] = wasm_valtype_new(gh_kind_of(letters[i]));
 }
 
+/* What an import's callback is told, in the bits of a pointer: its slot, which parameters have 64 bits, and whether it has
+ * a result. */
+static void *import_of(uint32_t slot, const char *params, const char *results) {
+  uintptr_t wide = 0;
+  for (int i = 0; params[i]; i++) wide |= (uintptr_t)(params[i] == 'I' || params[i] == 'F') << i;
+  return (void *)((uintptr_t)slot << 32 | wide << 8 | (*results != 0));
+}
+
 char *gh_linker_define(gh_linker *linker, const char *module, size_t module_size, const char *name, size_t name_size,
                        const char *params, const char *results, uint32_t slot) {
   if (strlen(params) > MAX_VALUES || strlen(results) > 1) return strdup("the import has too many values");
@@ -158,8 +166,8 @@ char *gh_linker_define(gh_linker *linker, const char *module, size_t module_size
   value_types(params, &param_types);
   value_types(results, &result_types);
   wasm_functype_t *type = wasm_functype_new(&param_types, &result_types);
-  wasmtime_error_t *error = wasmtime_linker_define_async_func(linker->linker, module, module_size, name, name_size,
-                                                              type, gh_on_host_call, gh_import_of(slot, *results), NULL);
+  wasmtime_error_t *error = wasmtime_linker_define_func_unchecked(linker->linker, module, module_size, name, name_size, type,
+                                                                  gh_on_host_call, import_of(slot, params, results), NULL);
   wasm_functype_delete(type);
   return error ? gh_error_text(error) : NULL;
 }
@@ -167,6 +175,19 @@ char *gh_linker_define(gh_linker *linker, const char *module, size_t module_size
 void gh_linker_delete(gh_linker *linker) {
   wasmtime_linker_delete(linker->linker);
   free(linker);
+}
+
+/* The one asynchronous function: guests never see it, every host call waits in it (see gh_on_host_call). */
+static wasmtime_linker_t *make_gate(wasm_engine_t *engine) {
+  wasmtime_linker_t *gate = wasmtime_linker_new(engine);
+  wasm_valtype_vec_t params, results;
+  value_types("", &params);
+  value_types("", &results);
+  wasm_functype_t *type = wasm_functype_new(&params, &results);
+  wasmtime_error_t *error = wasmtime_linker_define_async_func(gate, "", 0, "", 0, type, gh_on_wait, NULL, NULL);
+  if (error) wasmtime_error_delete(error); /* only a name defined twice is one */
+  wasm_functype_delete(type);
+  return gate;
 }
 
 char *gh_program_new(gh_linker *linker, gh_module *module, const char *memory, const char *realloc_name,
@@ -177,6 +198,7 @@ char *gh_program_new(gh_linker *linker, gh_module *module, const char *memory, c
   gh_program *program = calloc(1, sizeof *program);
   program->engine = linker->engine;
   program->pre = pre;
+  program->gate = make_gate(linker->engine);
   program->memory = strdup(memory);
   program->realloc_name = strdup(realloc_name);
   program->initialize = strdup(initialize);
@@ -201,6 +223,7 @@ void gh_program_delete(gh_program *program) {
     free(program->exports[i].params);
   }
   wasmtime_instance_pre_delete(program->pre);
+  wasmtime_linker_delete(program->gate);
   free(program->exports);
   free(program->memory);
   free(program->realloc_name);

@@ -32,8 +32,7 @@ typedef struct {
   uint64_t fuel;
   int64_t memory_bytes;
   int64_t table_elements;
-  uint64_t realloc_ns;          /* processor time of one cabi_realloc inside a host call */
-  uint32_t slice_ticks;         /* epochs until a running guest yields */
+  uint32_t realloc_slices;      /* that one cabi_realloc inside a host call may use; a slice is one to two epochs */
 } gh_limits;
 
 /* One allocation of a lowered value, in the order in which the canonical ABI allocates.  Block 0 is the root: it is not
@@ -115,7 +114,7 @@ int gh_post_return(gh_guest *guest);
 /* After a call that is done: deletes the store, the end of a good invocation.  Post-return is left out: it could only give
  * memory back that goes with the store anyway, for it may not call the host. */
 void gh_finish(gh_guest *guest);
-/* Ends a suspended or yielded guest: afterwards GH_FAILED, or GH_YIELDED while it still unwinds (gh_continue). */
+/* Ends a guest in whatever state it is, also one that never started; GH_FAILED. */
 int gh_cancel(gh_guest *guest);
 /* Gives a guest that waited for something outside a whole slice again; its next epoch would end the old one at once. */
 void gh_new_slice(gh_guest *guest);

@@ -7,7 +7,7 @@
 #include <time.h>
 #include "internal.h"
 
-enum { CODE_OUT_OF_FUEL = 11 };
+enum { CODE_OUT_OF_FUEL = 11, SLICE_NS = 500000 };
 
 static atomic_uint_fast64_t stores_made, stores_deleted;
 
@@ -29,42 +29,65 @@ void gh_guest_delete(gh_guest *guest) {
 static bool on_answer(void *environment) {
   gh_guest *guest = environment;
   if (guest->answer == ANSWER_NONE) return false;
-  bool traps = guest->answer == ANSWER_TRAP;
+  if (guest->answer == ANSWER_TRAP) *guest->trap_out = wasmtime_trap_new(guest->message, strlen(guest->message));
   guest->answer = ANSWER_NONE;
   guest->waiting = false;
-  if (traps) {
-    *guest->trap_out = wasmtime_trap_new(guest->message, strlen(guest->message));
-    return true;
-  }
-  *guest->trap_out = gh_lower_nested(guest);
-  if (guest->result_out_count) gh_from_slot(guest->result_out, guest->result_letter, (const uint8_t *)guest->flat);
   return true;
 }
 
-static bool at_once(void *environment) {
-  (void)environment;
-  return true;
-}
-
-void gh_on_host_call(void *import, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t arg_count,
-                     wasmtime_val_t *results, size_t result_count, wasm_trap_t **trap,
-                     wasmtime_async_continuation_t *continuation) {
+void gh_on_wait(void *environment, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t arg_count,
+                wasmtime_val_t *results, size_t result_count, wasm_trap_t **trap,
+                wasmtime_async_continuation_t *continuation) {
   gh_guest *guest = wasmtime_context_get_data(wasmtime_caller_context(caller));
-  continuation->env = guest;
-  continuation->finalizer = NULL;
-  if (!guest->may_leave) {
-    *trap = gh_trap_of(guest, GH_MAY_LEAVE, "a host call from inside cabi_realloc or post-return");
-    continuation->callback = at_once;
-    return;
-  }
-  for (size_t i = 0; i < arg_count; i++) guest->values[i] = gh_to_slot(&args[i]);
-  guest->slot = (uint32_t)((uintptr_t)import >> 8);
   guest->trap_out = trap;
-  guest->result_out = results;
-  guest->result_out_count = (uint32_t)result_count;
-  guest->result_letter = (char)((uintptr_t)import & 0xff);
   guest->waiting = true;
   continuation->callback = on_answer;
+  continuation->env = guest;
+  continuation->finalizer = NULL;
+}
+
+static bool find_gate(gh_guest *guest) {
+  wasmtime_extern_t item;
+  if (!guest->has_gate && wasmtime_linker_get(guest->program->gate, guest->context, "", 0, "", 0, &item)) {
+    guest->gate = item.of.func;
+    guest->has_gate = true;
+  }
+  return guest->has_gate;
+}
+
+/* An import of the guest's.  It is no asynchronous function itself but calls one to wait: while an asynchronous function
+ * is at work the library cannot begin another one, and aborts the process where the guest's cabi_realloc calls an import. */
+wasm_trap_t *gh_on_host_call(void *import, wasmtime_caller_t *caller, wasmtime_val_raw_t *raw, size_t count) {
+  wasmtime_context_t *context = wasmtime_caller_context(caller);
+  gh_guest *guest = wasmtime_context_get_data(context);
+  if (!guest->may_leave) return gh_trap_of(guest, GH_MAY_LEAVE, "a host call from inside cabi_realloc or post-return");
+  if (!find_gate(guest)) return gh_trap_of(guest, GH_HOST, "the library has lost the function to wait in");
+  uintptr_t bits = (uintptr_t)import;
+  guest->slot = (uint32_t)(bits >> 32);
+  for (size_t i = 0; i < count && i < MAX_VALUES; i++)
+    guest->values[i] = bits >> (i + 8) & 1 ? (uint64_t)raw[i].i64 : (uint32_t)raw[i].i32;
+  wasm_trap_t *trap = NULL;
+  wasmtime_val_raw_t nothing;
+  wasmtime_error_t *error = wasmtime_func_call_unchecked(context, &guest->gate, &nothing, 0, &trap);
+  if (error) return gh_trap_of_error(error);
+  if (!trap) trap = gh_lower_nested(guest);
+  if (bits & 1) memcpy(raw, guest->flat, 8);
+  return trap;
+}
+
+/* Whether a guest has used up its slice: of the processor's time, for the wall's passes while its thread has to wait, and a
+ * guest that needs microseconds would be taken for a long one.  Asked at an epoch, so that most guests never pay for it. */
+static bool slice_is_used(gh_guest *guest) {
+  uint64_t used = now_ns(CLOCK_THREAD_CPUTIME_ID);
+  if (!guest->measuring || !pthread_equal(guest->measured, pthread_self())) {
+    guest->measuring = true;
+    guest->measured = pthread_self();
+    guest->measured_from_ns = used;
+    return false;
+  }
+  if (used - guest->measured_from_ns < SLICE_NS) return false;
+  guest->measuring = false;
+  return true;
 }
 
 static wasmtime_error_t *on_epoch(wasmtime_context_t *context, void *data, uint64_t *delta, uint8_t *kind) {
@@ -78,20 +101,15 @@ static wasmtime_error_t *on_epoch(wasmtime_context_t *context, void *data, uint6
     guest->reason = GH_DEADLINE;
     return wasmtime_error_new("the deadline passed");
   }
-  *delta = guest->limits->slice_ticks;
-  if (guest->may_yield) {
-    guest->slices++;
-    *kind = WASMTIME_UPDATE_DEADLINE_YIELD;
-    return NULL;
-  }
-  uint64_t used = now_ns(CLOCK_THREAD_CPUTIME_ID);
-  if (!guest->nested_start_ns) guest->nested_start_ns = used;
-  if (used - guest->nested_start_ns > guest->limits->realloc_ns) {
+  *delta = 1;
+  *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
+  if (!slice_is_used(guest)) return NULL;
+  if (guest->nested && ++guest->nested_slices > guest->limits->realloc_slices) {
     guest->reason = GH_REALLOC;
     return wasmtime_error_new("cabi_realloc ran too long inside a host call");
   }
-  *delta = 1;
-  *kind = WASMTIME_UPDATE_DEADLINE_CONTINUE;
+  guest->slices++;
+  *kind = WASMTIME_UPDATE_DEADLINE_YIELD;
   return NULL;
 }
 
@@ -274,15 +292,15 @@ int gh_start(gh_guest *guest, const gh_target *target, uint64_t deadline_ns, con
   guest->entry = &program->exports[target->export_index];
   guest->arguments = plan_of(blob, flat, blocks, block_count);
   guest->phase = PHASE_INSTANTIATING;
-  guest->may_leave = guest->may_yield = true;
-  guest->waiting = guest->lowering = guest->has_memory = guest->has_realloc = false;
+  guest->may_leave = true;
+  guest->waiting = guest->lowering = guest->nested = guest->has_memory = guest->has_realloc = guest->has_gate = false;
+  guest->measuring = false;
   guest->answer = ANSWER_NONE;
   guest->slices = 0;
   guest->reason = GH_TRAP;
   guest->trap_code = -1;
   guest->trap = NULL;
   guest->error = NULL;
-  atomic_store_explicit(&guest->cancelled, false, memory_order_relaxed);
   guest->store = wasmtime_store_new(program->engine, guest, NULL);
   atomic_fetch_add_explicit(&stores_made, 1, memory_order_relaxed);
   guest->context = wasmtime_store_context(guest->store);
@@ -290,7 +308,7 @@ int gh_start(gh_guest *guest, const gh_target *target, uint64_t deadline_ns, con
   wasmtime_error_t *error = wasmtime_context_set_fuel(guest->context, limits->fuel);
   if (error) wasmtime_error_delete(error);
   wasmtime_store_epoch_deadline_callback(guest->store, on_epoch, guest, NULL);
-  wasmtime_context_set_epoch_deadline(guest->context, limits->slice_ticks);
+  wasmtime_context_set_epoch_deadline(guest->context, 1);
   guest->future = wasmtime_instance_pre_instantiate_async(program->pre, guest->context, &guest->instance, &guest->trap,
                                                           &guest->error);
   return run(guest);
@@ -320,7 +338,10 @@ int gh_answer_trap(gh_guest *guest, const char *message) {
   return run(guest);
 }
 
-void gh_new_slice(gh_guest *guest) { wasmtime_context_set_epoch_deadline(guest->context, guest->limits->slice_ticks); }
+void gh_new_slice(gh_guest *guest) {
+  guest->measuring = false;
+  wasmtime_context_set_epoch_deadline(guest->context, 1);
+}
 
 int gh_post_return(gh_guest *guest) {
   wasmtime_extern_t item;
@@ -340,15 +361,15 @@ void gh_request_cancel(gh_guest *guest) { atomic_store(&guest->cancelled, true);
 
 int gh_cancel(gh_guest *guest) {
   atomic_store(&guest->cancelled, true);
-  if (guest->waiting) {
-    int status = gh_answer_trap(guest, "the invocation was cancelled");
-    guest->reason = GH_CANCELLED;
-    return status;
+  /* One that yielded runs on until its next epoch, and may call the host or come to its end before that. */
+  while (guest->future) {
+    if (guest->waiting) gh_answer_trap(guest, "the invocation was cancelled");
+    else run(guest);
   }
-  if (guest->future) return run(guest);
   guest->reason = GH_CANCELLED;
-  guest->error = wasmtime_error_new("the invocation was cancelled");
-  return fail(guest);
+  if (guest->store) stop(guest, "the invocation was cancelled");
+  atomic_store(&guest->cancelled, false);
+  return GH_FAILED;
 }
 
 uint64_t gh_stores_made(void) { return atomic_load(&stores_made); }

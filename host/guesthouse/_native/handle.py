@@ -75,12 +75,18 @@ class ModuleHandle:
 class ProgramHandle:
     """A module linked to its imports, which are numbered slots.  Core types are letters: i I f F.
 
-    `imports` is (module, name, params, results) in the order of the slots.  Raises `InvalidModule` where the library
+    `imports` is (module, name, params, results) in the order of the slots; `realloc` names an export that must be a function
+    (i32, i32, i32, i32) -> (i32), or is empty.  Raises `InvalidModule` where the library
     finds an import that was not given, or given with another type.
     """
 
     def __init__(
-        self, engine: EngineHandle, module: ModuleHandle, imports: list[tuple[str, str, str, str]], memory: str | None
+        self,
+        engine: EngineHandle,
+        module: ModuleHandle,
+        imports: list[tuple[str, str, str, str]],
+        memory: str | None,
+        realloc: str,
     ) -> None:
         linker = ffi.gc(glue.gh_linker_new(engine.pointer), glue.gh_linker_delete)
         for slot, (space, name, params, results) in enumerate(imports):
@@ -101,7 +107,7 @@ class ProgramHandle:
                 raise InvalidModule(problem)
         out = ffi.new("gh_program **")
         problem = check(
-            glue.gh_program_new(linker, module.pointer, (memory or "").encode(), b"cabi_realloc", b"_initialize", out)
+            glue.gh_program_new(linker, module.pointer, (memory or "").encode(), realloc.encode(), b"_initialize", out)
         )
         if problem:
             raise InvalidModule(problem)
@@ -131,11 +137,10 @@ class Target:
         fuel: int,
         memory: int,
         tables: int,
-        realloc_ns: int,
-        ticks: int,
+        realloc_slices: int,
     ) -> None:
         self._program = program
-        self._limits = ffi.new("gh_limits *", [fuel, memory, tables, realloc_ns, ticks])
+        self._limits = ffi.new("gh_limits *", [fuel, memory, tables, realloc_slices])
         self.pointer = ffi.new("gh_target *", [program.pointer, self._limits, export_index])
         self.fuel = fuel
 
@@ -204,7 +209,7 @@ class GuestHandle:
         glue.gh_finish(self.fields)
 
     def cancel(self) -> int:
-        """Ends a guest that waits, yielded, or is between calls; `go_on` while the status says that it yielded."""
+        """Ends a guest in whatever state it is, also one that never started."""
         return glue.gh_cancel(self.fields)
 
     def request_cancel(self) -> None:
@@ -229,7 +234,7 @@ class GuestHandle:
 
     def used(self) -> tuple[int, int, bool]:
         """Fuel that is left, peak memory in bytes, and whether the fuel is known; once the store is deleted."""
-        return _USED.unpack_from(self._raw, _USED_AT)  # type: ignore[return-value]
+        return _USED.unpack_from(self._raw, _USED_AT)
 
     def message(self) -> str:
         """What the library said of the failure."""

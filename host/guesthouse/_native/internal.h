@@ -18,22 +18,22 @@ enum { MAX_VALUES = 17 };
   wasmtime_context_t *context; \
   wasmtime_instance_t instance; \
   wasmtime_memory_t linear; \
-  wasmtime_func_t realloc_func, current; \
+  wasmtime_func_t realloc_func, current, gate; \
   /* all that a future uses must stay where it is until the future ends */ \
   wasmtime_call_future_t *future; \
   wasm_trap_t *trap; \
   wasmtime_error_t *error; \
   wasmtime_val_t args[MAX_VALUES], results[1]; \
-  wasm_trap_t **trap_out;       /* of the waiting host call, as the next three */ \
-  wasmtime_val_t *result_out; \
-  uint32_t result_out_count; \
-  char result_letter; \
+  wasm_trap_t **trap_out;       /* of the waiting host call */ \
   uint64_t flat[MAX_VALUES];    /* core values of the plan that is carried out */ \
   uint32_t *addresses;          /* where its blocks lie */ \
   uint32_t address_room, lowered; \
-  uint64_t deadline_ns, nested_start_ns; \
+  uint64_t deadline_ns; \
+  pthread_t measured;           /* the thread whose processor time the slice is measured by */ \
+  uint64_t measured_from_ns; \
+  uint32_t nested_slices;       /* that the cabi_realloc inside the host call has used */ \
   gh_phase phase; \
-  bool has_memory, has_realloc, lowering, waiting, may_leave, may_yield; \
+  bool has_memory, has_realloc, has_gate, lowering, waiting, may_leave, nested, measuring; \
   atomic_bool cancelled;
 
 typedef enum {
@@ -78,6 +78,7 @@ struct gh_linker {
 struct gh_program {
   wasm_engine_t *engine;
   wasmtime_instance_pre_t *pre;
+  wasmtime_linker_t *gate;      /* holds the function that host calls wait in */
   char *memory, *realloc_name, *initialize;
   gh_export *exports;
   uint32_t export_count;
@@ -86,16 +87,12 @@ struct gh_program {
 uint8_t gh_kind_of(char letter);
 char *gh_load(gh_engine *engine, const uint8_t *artefact, size_t size, gh_module **out);
 
-/* What an import's callback is told: its slot and the letter of its result (the library does not say that one). */
-static inline void *gh_import_of(uint32_t slot, char result) {
-  return (void *)((uintptr_t)slot << 8 | (unsigned char)result);
-}
-
 /* Takes an error of the library's and gives its text, for the caller to free. */
 char *gh_error_text(wasmtime_error_t *error);
-void gh_on_host_call(void *import, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t arg_count,
-                     wasmtime_val_t *results, size_t result_count, wasm_trap_t **trap,
-                     wasmtime_async_continuation_t *continuation);
+wasm_trap_t *gh_on_host_call(void *import, wasmtime_caller_t *caller, wasmtime_val_raw_t *raw, size_t count);
+void gh_on_wait(void *environment, wasmtime_caller_t *caller, const wasmtime_val_t *args, size_t arg_count,
+                wasmtime_val_t *results, size_t result_count, wasm_trap_t **trap,
+                wasmtime_async_continuation_t *continuation);
 
 /* guest.c: looks for the guest's cabi_realloc when it is first needed. */
 bool gh_find_realloc(gh_guest *guest);
@@ -107,5 +104,6 @@ void gh_refresh_memory(gh_guest *guest);
 bool gh_place(gh_guest *guest, const gh_plan *plan, uint32_t index, uint32_t pointer);
 bool gh_place_root(gh_guest *guest, const gh_plan *plan);
 wasm_trap_t *gh_trap_of(gh_guest *guest, int32_t reason, const char *message);
+wasm_trap_t *gh_trap_of_error(wasmtime_error_t *error);
 wasm_trap_t *gh_lower_nested(gh_guest *guest);
 #endif

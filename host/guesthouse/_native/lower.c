@@ -69,28 +69,33 @@ wasm_trap_t *gh_trap_of(gh_guest *guest, int32_t reason, const char *message) {
   return wasmtime_trap_new(message, strlen(message));
 }
 
-/* Carries out a plan while the guest waits in a host call: cabi_realloc runs nested on the same fiber and cannot yield. */
+wasm_trap_t *gh_trap_of_error(wasmtime_error_t *error) {
+  char *text = gh_error_text(error);
+  wasm_trap_t *trap = wasmtime_trap_new(text, strlen(text));
+  free(text);
+  return trap;
+}
+
+/* Carries out a plan at the end of a host call: cabi_realloc runs nested on the same fiber, where it may yield. */
 wasm_trap_t *gh_lower_nested(gh_guest *guest) {
   const gh_plan *plan = &guest->reply;
   if (!gh_place_root(guest, plan)) return gh_trap_of(guest, GH_TRAP, "the return pointer lies outside memory or is not aligned");
   guest->may_leave = false;
-  guest->may_yield = false;
-  guest->nested_start_ns = 0;
+  guest->nested = true;
   wasm_trap_t *trap = NULL;
   for (uint32_t i = 1; i < plan->block_count && !trap; i++) {
     wasmtime_val_raw_t raw[4] = {{.i64 = 0}, {.i64 = 0}, {.i64 = plan->blocks[i].align}, {.i64 = plan->blocks[i].size}};
     if (!gh_find_realloc(guest)) return gh_trap_of(guest, GH_REALLOC, "the guest exports no cabi_realloc");
+    guest->nested_slices = 0;
     wasmtime_error_t *error = wasmtime_func_call_unchecked(guest->context, &guest->realloc_func, raw, 4, &trap);
     if (error) {
       if (guest->reason == GH_TRAP) guest->reason = GH_REALLOC;
-      char *text = gh_error_text(error);
-      trap = wasmtime_trap_new(text, strlen(text));
-      free(text);
+      trap = gh_trap_of_error(error);
     } else if (!trap && !gh_place(guest, plan, i, (uint32_t)raw[0].i32)) {
       trap = gh_trap_of(guest, GH_REALLOC, "cabi_realloc answered a pointer that is outside memory or not aligned");
     }
   }
   guest->may_leave = true;
-  guest->may_yield = true;
+  guest->nested = false;
   return trap;
 }

@@ -43,6 +43,8 @@ typedef struct {
 typedef void (*wasmtime_func_async_callback_t)(void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args,
                                                size_t nargs, wasmtime_val_t *results, size_t nresults,
                                                wasm_trap_t **trap, wasmtime_async_continuation_t *continuation);
+typedef wasm_trap_t *(*wasmtime_func_unchecked_callback_t)(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *raw,
+                                                           size_t count);
 typedef wasmtime_error_t *(*wasmtime_epoch_callback_t)(wasmtime_context_t *, void *, uint64_t *, uint8_t *);
 
 enum { WASM_I32 = 0, WASM_I64 = 1, WASM_F32 = 2, WASM_F64 = 3 };
@@ -114,6 +116,8 @@ enum { WASMTIME_UPDATE_DEADLINE_CONTINUE = 0, WASMTIME_UPDATE_DEADLINE_YIELD = 1
   F(wasmtime_linker_t *, wasmtime_linker_new, (wasm_engine_t *)) \
   F(void, wasmtime_linker_delete, (wasmtime_linker_t *)) \
   F(wasmtime_error_t *, wasmtime_linker_define_async_func, (wasmtime_linker_t *, const char *, size_t, const char *, size_t, const wasm_functype_t *, wasmtime_func_async_callback_t, void *, void (*)(void *))) \
+  F(wasmtime_error_t *, wasmtime_linker_define_func_unchecked, (wasmtime_linker_t *, const char *, size_t, const char *, size_t, const wasm_functype_t *, wasmtime_func_unchecked_callback_t, void *, void (*)(void *))) \
+  F(bool, wasmtime_linker_get, (const wasmtime_linker_t *, wasmtime_context_t *, const char *, size_t, const char *, size_t, wasmtime_extern_t *)) \
   F(wasmtime_error_t *, wasmtime_linker_instantiate_pre, (const wasmtime_linker_t *, const wasmtime_module_t *, wasmtime_instance_pre_t **)) \
   F(void, wasmtime_instance_pre_delete, (wasmtime_instance_pre_t *)) \
   F(wasmtime_call_future_t *, wasmtime_instance_pre_instantiate_async, (const wasmtime_instance_pre_t *, wasmtime_context_t *, wasmtime_instance_t *, wasm_trap_t **, wasmtime_error_t **)) \

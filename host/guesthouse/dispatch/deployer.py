@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from guesthouse._native.handle import ModuleHandle
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.prepared import Prepared, check_memory, kind_of
@@ -19,7 +20,7 @@ from guesthouse.engine.engine import Engine
 from guesthouse.engine.linker import InstancePre, Linker
 from guesthouse.engine.module import GuestModule
 from guesthouse.engine.unbundle import unbundle
-from guesthouse.errors import LinkError
+from guesthouse.errors import HostError, InvalidModule, LinkError
 from guesthouse.interfaces.base import Interface
 from guesthouse.registry.artefacts import ArtefactStore
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
@@ -145,16 +146,27 @@ class Deployer:
     def _link(self, module: GuestModule, digest: str) -> InstancePre:
         self._linker.imports(module)  # what does not fit is found before the time for compiling is spent
         artefact = self._artefacts.load(digest, self._engine.fingerprint)
-        if artefact is None:
-            began = self._clock.monotonic_ns()
-            artefact = self._engine.compile(module.core)
-            self._metrics.compiled(self._clock.monotonic_ns() - began)
-            self._artefacts.save(digest, self._engine.fingerprint, artefact)
-        began = self._clock.monotonic_ns()
-        pre = self._linker.link(module, self._engine.load(artefact))
-        self._metrics.loaded(self._clock.monotonic_ns() - began)
+        native = self._compiled(module, digest) if artefact is None else self._loaded(artefact)
+        pre = self._linker.link(module, native)
         self._programs[digest] = pre
         return pre
+
+    def _compiled(self, module: GuestModule, digest: str) -> ModuleHandle:
+        began = self._clock.monotonic_ns()
+        artefact = self._engine.compile(module.core)
+        self._metrics.compiled(self._clock.monotonic_ns() - began)
+        try:
+            native = self._loaded(artefact)
+        except HostError as error:
+            raise InvalidModule(f"the module does not fit into a slot of the instance pool: {error}") from None
+        self._artefacts.save(digest, self._engine.fingerprint, artefact)
+        return native
+
+    def _loaded(self, artefact: bytes) -> ModuleHandle:
+        began = self._clock.monotonic_ns()
+        native = self._engine.load(artefact)
+        self._metrics.loaded(self._clock.monotonic_ns() - began)
+        return native
 
     def _configure(self, deployment: Deployment, pre: InstancePre) -> None:
         for name in pre.used:

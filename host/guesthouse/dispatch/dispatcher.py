@@ -29,6 +29,8 @@ from guesthouse.telemetry import FunctionLog, FunctionLogs, Metrics, logger
 
 Body = bytes | AsyncIterator[bytes]
 DRAIN_STEP_S = 0.01
+LAST_SECONDS = 2.0
+"""How long a drain waits for what it has cancelled: a guest that computes ends with its slice."""
 
 log = logger(__name__)
 
@@ -53,7 +55,7 @@ class Loading:
     """A call of a deployment that has to be linked first, which takes milliseconds, or seconds where it is compiled anew."""
 
     def __init__(
-        self, dispatcher: Dispatcher, deployment: Deployment, begin: Callable[[], Outcome | Running | Loading]
+        self, dispatcher: Dispatcher, deployment: Deployment, begin: Callable[[Prepared], Outcome | Running | Loading]
     ) -> None:
         self._dispatcher = dispatcher
         self._deployment = deployment
@@ -61,8 +63,7 @@ class Loading:
 
     async def wait(self) -> Outcome:
         """Links the deployment in a thread, and then makes the call."""
-        await self._dispatcher.load(self._deployment)
-        started = self._begin()
+        started = self._begin(await self._dispatcher.load(self._deployment))
         return started if isinstance(started, Outcome) else await started.wait()
 
 
@@ -80,6 +81,7 @@ class Dispatcher:
         system: Callable[[Invocation, str, str], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._registry = registry
         self._prepare = prepare
         self._prepared: dict[int, Prepared] = {}
         self._logs = logs
@@ -91,6 +93,10 @@ class Dispatcher:
         self.pool = InstancePool(slots)
         self.workers = Workers()
         self.draining = False
+        self.waiting: set[Running] = set()
+        """Invocations that did not end in their first slice."""
+        self.patience: float | None = None
+        """Seconds that those may take from now on, besides their deadline; `None` until a drain has waited enough."""
         self._id_prefix = clock.random_bytes(8).hex()
         self._count = 0
         self.spawner = SpawnQueue(self, registry, spawns, metrics, clock)
@@ -116,11 +122,14 @@ class Dispatcher:
         sink: ResponseSink | None = None,
         *,
         on_loop: bool = True,
+        prepared: Prepared | None = None,
     ) -> Outcome | Running | Loading:
         """`web` as far as it goes without waiting: the outcome, or what `wait` carries on."""
-        prepared = self._prepared.get(id(deployment))
+        prepared = prepared or self._prepared.get(id(deployment))
         if prepared is None:
-            return Loading(self, deployment, lambda: self.web_now(deployment, request, body, sink))
+            return Loading(
+                self, deployment, lambda loaded: self.web_now(deployment, request, body, sink, prepared=loaded)
+            )
         entry = prepared.web
         if entry is None:
             raise BadRequest(f"{deployment.path} is a {deployment.kind} function: it cannot be called over HTTP")
@@ -137,12 +146,21 @@ class Dispatcher:
         return running.start(args, on_loop=on_loop) or running
 
     def call_now(
-        self, deployment: Deployment, interface: str, function: str, args: tuple[Any, ...], *, on_loop: bool = True
+        self,
+        deployment: Deployment,
+        interface: str,
+        function: str,
+        args: tuple[Any, ...],
+        *,
+        on_loop: bool = True,
+        prepared: Prepared | None = None,
     ) -> Outcome | Running | Loading:
         """Calls any typed export; `Outcome.value` is its result.  Raises `BadRequest`, `TypeError` and `ValueError`."""
-        prepared = self._prepared.get(id(deployment))
+        prepared = prepared or self._prepared.get(id(deployment))
         if prepared is None:
-            return Loading(self, deployment, lambda: self.call_now(deployment, interface, function, args))
+            return Loading(
+                self, deployment, lambda loaded: self.call_now(deployment, interface, function, args, prepared=loaded)
+            )
         running = self._admit(prepared, prepared.function(interface, function), "call")
         return running.start(args, on_loop=on_loop) or running
 
@@ -150,8 +168,7 @@ class Dispatcher:
         self, deployment: Deployment, payload: bytes, invocation_id: str, root: str, depth: int
     ) -> Outcome:
         """Runs a spawn function to its end."""
-        await self.load(deployment)
-        prepared = self._prepared[id(deployment)]
+        prepared = await self.load(deployment)
         entry = prepared.spawn
         assert entry is not None, "the spawner checked that it is a spawn function"
         args = (("buffer", Buffer(payload)),) if entry.takes_buffer else (payload,)
@@ -174,6 +191,8 @@ class Dispatcher:
         if prepared is None:
             prepared = await asyncio.to_thread(self._prepare, deployment)
             self._prepared[id(deployment)] = prepared
+            if self._registry.get(deployment.namespace, deployment.name) is not deployment:
+                self.forget(deployment)  # it was replaced meanwhile: who still calls it brings it along
         return prepared
 
     def adopt(self, prepared: Prepared, replaced: Deployment | None) -> None:
@@ -196,10 +215,18 @@ class Dispatcher:
     async def drain(self, timeout_s: float) -> None:
         """Takes no new work, waits for what runs, and cancels what is left after `timeout_s` seconds."""
         self.draining = True
-        deadline = self.clock.monotonic_ns() + int(timeout_s * 1e9)
-        while (self.pool.in_use or self.spawner.in_flight) and self.clock.monotonic_ns() < deadline:
-            await asyncio.sleep(DRAIN_STEP_S)
+        await self._idle(timeout_s)
         await self.spawner.cancel_all()
+        self.patience = 0.0
+        for running in tuple(self.waiting):
+            running.give_up()
+        await self._idle(LAST_SECONDS)
+
+    async def _idle(self, timeout_s: float) -> None:
+        """Waits until nothing runs any more, at most `timeout_s` seconds."""
+        deadline = self.clock.monotonic_ns() + int(timeout_s * 1e9)
+        while (self.pool.in_use or self.waiting or self.spawner.in_flight) and self.clock.monotonic_ns() < deadline:
+            await asyncio.sleep(DRAIN_STEP_S)
 
     def close(self) -> None:
         """Stops the workers; call after `drain`."""
@@ -215,7 +242,7 @@ class Dispatcher:
         """Told of every invocation that ended, before its outcome is counted."""
         if running.mode == "spawn":
             complete_spawn(outcome, running)
-        if not running.depth and self.spawner.has_families:
+        elif self.spawner.has_families:
             self.spawner.root_ended(running.id)
 
     def _admit(

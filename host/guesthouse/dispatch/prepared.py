@@ -20,8 +20,8 @@ SPAWN = (
     ("momento:spawn-function/guest-function-spawn@1.0.0", "spawned"),
     ("momento:functions/guest-function-spawn@1.0.0", "spawned"),
 )
-SLICE_TICKS = 2
-"""A slice is one to two epochs of a millisecond: a guest that needs microseconds is not cut by a tick that falls into it."""
+SLICE_MS = 2
+"""At most that much of the processor's time is a slice (guest.c)."""
 
 
 def kind_of(pre: InstancePre) -> str:
@@ -89,8 +89,7 @@ class Prepared:
             fuel=limits.fuel,
             memory=limits.memory_bytes,
             tables=limits.table_elements,
-            realloc_slices=max(1, limits.realloc_ms // SLICE_TICKS),
-            ticks=SLICE_TICKS,
+            realloc_slices=max(1, limits.realloc_ms // SLICE_MS),
         )
         return Entry(export, target, self._metrics.recorder(self.deployment.path, mode), takes_buffer)
 

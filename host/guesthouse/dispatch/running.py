@@ -13,7 +13,7 @@ from guesthouse._native.api import DONE, FAILED
 from guesthouse.dispatch.outcome import Outcome, result_of
 from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.engine.instance import Instance
-from guesthouse.errors import BadAnswer, GuesthouseError, Trap
+from guesthouse.errors import BadAnswer, Cancelled, DeadlineExceeded, GuesthouseError, Trap
 from guesthouse.interfaces.bytes import collect, peek
 from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebRequest
 from guesthouse.interfaces.web import check_headers, check_status, finish_stream, stream_of
@@ -35,6 +35,7 @@ class Running(Invocation):
     _headers: list[tuple[str, str]] = []  # noqa: RUF012  # never changed in place
     _body = b""
     _streamed = False
+    _patience: asyncio.Timeout
 
     def __init__(
         self,
@@ -83,21 +84,32 @@ class Running(Invocation):
 
     async def wait(self) -> Outcome:
         """Carries on until the outcome is there; cancelling the task cancels the guest."""
-        instance = self._instance
+        instance, waiting = self._instance, self._dispatcher.waiting
+        self._patience = asyncio.timeout(self._dispatcher.patience)
+        waiting.add(self)
         try:
-            if instance.status not in (DONE, FAILED):
-                await instance.settle(self._dispatcher.workers)
-                if instance.status == DONE:
-                    self._take()
-            if instance.error is None:
-                await self._complete()
+            async with self._patience:
+                if instance.status not in (DONE, FAILED):
+                    await instance.settle(self._dispatcher.workers)
+                    if instance.status == DONE:
+                        self._take()
+                if instance.error is None:
+                    await self._complete()
         except GuesthouseError as error:
             instance.error = instance.error or error
+        except TimeoutError:
+            late = DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
+            instance.error = instance.error or (Cancelled() if self._patience.expired() else late)
         finally:
+            waiting.discard(self)
             instance.close()
             await self._run_closers()
             outcome = self._finish()
         return outcome
+
+    def give_up(self) -> None:
+        """Ends a call that somebody waits for: its outcome is that it was cancelled.  For the loop's thread."""
+        self._patience.reschedule(0.0)
 
     def _take(self) -> None:
         """Lifts the result and closes the instance; what is wrong with it is the instance's error."""

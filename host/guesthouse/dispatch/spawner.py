@@ -7,11 +7,11 @@ when the host starts belong to runs that a crash cut off: they are counted as lo
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from guesthouse.clock import Clock
 from guesthouse.dispatch.outcome import DROPPED_PANIC, Outcome, spawn_result
-from guesthouse.errors import BodyTooLarge, Cancelled, Draining, GuesthouseError, NotFound
+from guesthouse.errors import AdmissionFull, BodyTooLarge, Cancelled, Draining, GuesthouseError, NotFound
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.spawn import SpawnLimit
 from guesthouse.queue.spawns import Spawns
@@ -27,6 +27,8 @@ MOST_IN_FLIGHT = 10_000
 """Accepted spawns that have not ended: each keeps its payload in memory."""
 MOST_AT_ONCE = 256
 """Spawned guests that run at the same time; the rest waits, so that web calls keep slots of the pool."""
+WAIT_SECONDS = 0.005
+"""How often a run whose turn it is looks for a free slot of the pool."""
 
 log = logger(__name__)
 
@@ -45,6 +47,7 @@ class SpawnQueue:
         self._tasks: set[asyncio.Task[None]] = set()
         self._families: dict[str, list[int]] = {}
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
+        self._turn = asyncio.Lock()
 
     @property
     def in_flight(self) -> int:
@@ -128,7 +131,7 @@ class SpawnQueue:
         result = "cancelled"
         try:
             async with self._places:
-                outcome = await self._dispatcher.run_spawned(deployment, payload, invocation_id, root, depth)
+                outcome = await self._when_there_is_room(deployment, payload, invocation_id, root, depth)
             result = outcome.result
         except (GuesthouseError, asyncio.CancelledError) as error:
             log.warning(
@@ -140,6 +143,18 @@ class SpawnQueue:
             self._metrics.spawn(result)
             self._spawns.end(invocation_id)
             self._leave_family(root)
+
+    async def _when_there_is_room(self, deployment: Deployment, *run: Any) -> Outcome:
+        """Runs what was accepted; where web calls have taken the whole pool it waits, as nobody could try it again."""
+        pool = self._dispatcher.pool
+        while True:
+            async with self._turn:
+                while pool.in_use >= pool.slots:
+                    await asyncio.sleep(WAIT_SECONDS)
+            try:
+                return await self._dispatcher.run_spawned(deployment, *run)
+            except AdmissionFull:  # somebody was faster: the guest has not begun
+                continue
 
     # -- families: all that descend from one root
 

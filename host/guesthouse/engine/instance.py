@@ -16,7 +16,7 @@ from types import CoroutineType
 from typing import Any
 
 from guesthouse._native.api import DONE, FAILED, HOST_CALL, YIELDED
-from guesthouse._native.handle import GuestHandle, Target
+from guesthouse._native.handle import Target
 from guesthouse.clock import SYSTEM_CLOCK
 from guesthouse.engine.canonical import EMPTY_PLAN, Plan
 from guesthouse.engine.linker import Export, Import, InstancePre
@@ -35,6 +35,11 @@ BRIEF_NS = 50_000
 """A guest that computes less than this (a hand-over to a worker) between two host calls gains nothing by a worker."""
 CALLS_PER_TURN = 16
 """Host calls that such a guest may make in a row before others have their turn on the loop."""
+TICK_NS = 1_000_000
+"""A host function that takes less than an epoch leaves the guest its slice: else many short ones would add up to a guest
+that never yields."""
+ENVELOPE_BYTES = 256 * 1024
+"""What a result may weigh besides the largest body: headers, and the values around them."""
 GRACE_SECONDS = 0.005
 """How much later than its deadline a guest that waits for a worker is given up: running ones end themselves."""
 
@@ -47,6 +52,9 @@ class Observer:
 
     def host_error(self, slot: Import, error: BaseException) -> None:
         """A host function raised what is no `GuesthouseError`: a bug of its author."""
+
+    def close_error(self, error: BaseException) -> None:
+        """The `close()` of a resource that the guest had left raised: a bug of its author."""
 
 
 class Instance:
@@ -84,6 +92,11 @@ class Instance:
         self.resources = ResourceTable(limits.resources)
         self._invocation_budget = limits.invocation_lift_bytes
         self.calls_left = limits.host_calls
+
+    @property
+    def function(self) -> object:
+        """What it is an instance of."""
+        return self.pre
 
     # -- running, in the caller's thread
 
@@ -124,6 +137,8 @@ class Instance:
                 status = self._step()
         if status == FAILED:
             self._failed()
+        elif status == YIELDED:
+            self.pre.hot = True  # at once: a thousand calls of this function may come before the loop's next turn
         self.status = status
         return status
 
@@ -149,7 +164,12 @@ class Instance:
         """Does what comes next without the GIL; called by a worker."""
         self.slices += 1
         began = SYSTEM_CLOCK.monotonic_ns()
-        status = self._step_released()
+        try:
+            status = self._step_released()
+        except BaseException as error:  # the worker's thread has to live on
+            self.error = HostError(f"the guest could not be run: {type(error).__name__}: {error}")
+            self._buried = True
+            return FAILED
         self._brief = status == HOST_CALL and SYSTEM_CLOCK.monotonic_ns() - began < BRIEF_NS
         return status
 
@@ -222,7 +242,7 @@ class Instance:
             if isinstance(error, HostError):
                 self.observer.host_error(slot, error)
         elif isinstance(error, TimeoutError) and self._seconds_left() == 0.0:
-            self.error = DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
+            self.error = self._late()
         else:
             self.error = HostError(
                 f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}"
@@ -260,15 +280,17 @@ class Instance:
             self._bury(Cancelled())
             raise
         except TimeoutError:
-            self._bury(DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed"))
+            self._bury(self._late())
             self.status = FAILED
         return self.status
 
     async def _await_call(self) -> int:
         """Awaits the host function that the guest waits for; the deadline covers it."""
         slot, waiting, self._awaited = self._slot, self._awaited, None
+        began = SYSTEM_CLOCK.monotonic_ns()
+        limit = asyncio.timeout(self._seconds_left())
         try:
-            async with asyncio.timeout(self._seconds_left()):
+            async with limit:
                 result = await waiting
             self.memory = self.handle.memory()
             self._lower(slot, result)
@@ -276,15 +298,15 @@ class Instance:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            self._trap(slot, error)
+            self._trap(slot, self._late() if limit.expired() and isinstance(error, TimeoutError) else error)
         if self._on_worker:
             return YIELDED
-        self.handle.new_slice()
+        if SYSTEM_CLOCK.monotonic_ns() - began > TICK_NS:
+            self.handle.new_slice()
         return self._step()
 
     async def _run_on(self, workers: Workers) -> int:
-        if not self._on_worker:
-            self._on_worker = self.pre.hot = True
+        self._on_worker = True
         future = self._future = asyncio.get_running_loop().create_future()
         self._on_thread = True
         workers.submit(self)
@@ -308,8 +330,11 @@ class Instance:
         self._on_thread = False
         if self._buried:
             self._end()
-        elif not future.done():
+        if not future.done():
             future.set_result(None)
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
 
     def _seconds_left(self) -> float:
         return max(0.0, (self.deadline_ns - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
@@ -322,7 +347,7 @@ class Instance:
         flat: list[Any] = [value]
         if self.export.floats:
             _decode_floats(flat, self.export.floats)
-        self.lift_budget = self.limits.response_bytes
+        self.lift_budget = self.limits.response_bytes + ENVELOPE_BYTES
         value = self.export.signature.lift_result(self, flat)
         self.resources.end_call()
         return value
@@ -339,6 +364,8 @@ class Instance:
         self._release()
 
     def _failed(self) -> None:
+        if self._next == NOTHING:
+            return
         self._account()
         if self.error is None:
             self.error = trap_of(self.handle.fields, self.handle.message(), self.limits)
@@ -358,19 +385,24 @@ class Instance:
             self._end()
 
     def _end(self) -> None:
-        """Deletes what is left of a guest that was given up."""
+        """Deletes what is left of a guest that was given up, whatever state it is in."""
         if self._next == NOTHING:
             return
-        if self._next != START and self.status != FAILED:
-            self.handle.cancel()
+        self.handle.cancel()
+        if self._next != START:
             self._account()
         self._release()
 
     def _release(self) -> None:
         self._next = NOTHING
         self.memory = b""
-        self.resources.close_all()
-        self._pool.release(self.handle)
+        self.context = None  # which knows this instance: together they would wait for the garbage collector
+        try:
+            self.resources.close_all()
+        except BaseException as error:
+            self.observer.close_error(error)
+        finally:
+            self._pool.release(self.handle)
 
 
 def _decode_floats(values: list[Any], letters: str) -> None:

@@ -38,12 +38,15 @@ MAX_FLAT_RESULTS = 1
 """More flat results than this travel in memory, behind one pointer."""
 MAX_TYPE_DEPTH = 64
 """Deepest nesting of types in a function; people write five."""
-MAX_TYPE_NODES = 4_096
+MAX_TYPE_NODES = 1_024
 """Most types and cases in one function, as a tree (sharing makes that exponential); people write a hundred."""
 LEAST_CHARGE = 16
 """Least that an element of a list of numbers costs the lift budget, in bytes: about 15 ns."""
 LEAST_WALKED_CHARGE = 64
-"""Least that any other element costs: about 100 ns, so that 32 MiB are 50 ms at most."""
+"""Least that any other element costs: about 100 ns."""
+STRING_WEIGHT = 128
+"""Bytes that a string or list inside an element counts for besides its contents: half for the object, half for about
+200 ns.  So a byte of budget buys a guest some 5 ns of the host's time at most."""
 MAX_FLAGS = 32
 """Most names in a `flags`: the component model's own bound."""
 
@@ -291,7 +294,7 @@ def struct_format(slots: Iterable[Slot], size: int) -> str:
 
 
 def weight(kind: Type) -> int:
-    """About how many bytes of Python objects one lifted value costs, without the contents of strings and lists."""
+    """About how many bytes of Python objects one lifted value takes, without the contents of strings and lists."""
     cases = cases_of(kind)
     if cases is not None:
         heaviest = max((weight(payload) for payload in cases if payload is not None), default=0)
@@ -303,15 +306,15 @@ def weight(kind: Type) -> int:
     if isinstance(kind, FlagsType):
         return sys.getsizeof(frozenset(kind.names))
     if isinstance(kind, Primitive):
-        return {"string": 56, "char": 80, "f32": 24, "f64": 24, "bool": 0, "u8": 0, "s8": 32}.get(kind.name, 32)
-    return 64 if isinstance(kind, ListType) else 0
+        return {"string": STRING_WEIGHT, "char": 80, "bool": 0, "u8": 0}.get(kind.name, 32)
+    return STRING_WEIGHT if isinstance(kind, ListType) else 0
 
 
 def element_charge(kind: Type, size: int) -> int:
     """What one element of a list costs the lift budget, in bytes: half of what it takes here and there, so that a list
     never allocates more than twice what it was charged, and no less than what its time is worth."""
-    packed = isinstance(kind, Primitive) and kind.name != "string"
-    return max(LEAST_CHARGE if packed else LEAST_WALKED_CHARGE, (size + 8 + weight(kind) + 1) // 2)
+    number = isinstance(kind, Primitive) and kind.name not in ("string", "char", "bool")
+    return max(LEAST_CHARGE if number else LEAST_WALKED_CHARGE, (size + 8 + weight(kind) + 1) // 2)
 
 
 def check_types(where: str, func: FuncType) -> None:

@@ -20,6 +20,7 @@ from guesthouse.engine.wit import Abi, describe_difference
 from guesthouse.errors import LinkError
 
 RESOURCE_DROP = "[resource-drop]"
+REALLOC = "cabi_realloc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,12 @@ def _core_lift(cx: Any, flat: list[Any]) -> tuple[Any, ...]:
     return tuple(flat)
 
 
-def _core_lower(cx: Any, value: int | None, flat: list[Any]) -> Plan:
-    return EMPTY_PLAN if value is None else Plan(b"", (value & 0xFFFFFFFF).to_bytes(8, "little"))
+def _core_lower(cx: Any, value: int, flat: list[Any]) -> Plan:
+    return Plan(b"", (value & 0xFFFFFFFF).to_bytes(8, "little"))  # of `None`, this is a TypeError
+
+
+def _core_nothing(cx: Any, value: None, flat: list[Any]) -> Plan:
+    return EMPTY_PLAN
 
 
 class Linker:
@@ -125,7 +130,9 @@ class Linker:
         """The module, fitted to the host."""
         imports = self.imports(module)
         names = [(item.module, item.name, item.params, item.results) for item in module.imports]
-        program = ProgramHandle(self._engine.handle, native, names, module.memory)
+        # The native side calls it with unchecked core values: of another type it would end the process.
+        realloc = REALLOC if module.exports.get(REALLOC) == ("iiii", "i") else ""
+        program = ProgramHandle(self._engine.handle, native, names, module.memory, realloc)
         return InstancePre(program, imports, self._exports(module, program), module.world is not None)
 
     # -- imports
@@ -156,8 +163,8 @@ class Linker:
         params, _, results = (call.core or "").partition(":")
         self._check_core(item, call.interface, params, results)
         return Import(
-            call, call.interface, call.function, _core_lift, _core_lower, len(params), len(results), "",
-            True, call.local,
+            call, call.interface, call.function, _core_lift, _core_lower if results else _core_nothing, len(params),
+            len(results), "", True, call.local,
         )  # fmt: skip
 
     def _resource_drop(self, known: InterfaceType, item: CoreImport) -> Import:

@@ -119,11 +119,11 @@ class ResourceTable:
         self._borrowed.clear()
         self._lent.clear()
         self.moving = []
-        failed: Exception | None = None
+        failed: BaseException | None = None
         for obj in reversed(objects):
             try:
                 _close(obj)
-            except Exception as error:
+            except BaseException as error:
                 failed = failed or error
         if failed is not None:
             raise failed

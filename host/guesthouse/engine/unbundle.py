@@ -94,6 +94,8 @@ def _function_imports(module: CoreModule) -> tuple[CoreImport, ...]:
 
 def _function_exports(module: CoreModule) -> dict[str, tuple[str, str]]:
     types = {name: module.functions[index] for name, (kind, index) in module.exports.items() if kind == "function"}
+    if types.get(REALLOC, ("iiii", "i")) != ("iiii", "i"):
+        raise InvalidModule(f"the export {REALLOC!r} is no function (i32, i32, i32, i32) -> (i32)")
     return {name: type_ for name, type_ in types.items() if _NUMBERS.issuperset("".join(type_))}
 
 

@@ -28,7 +28,7 @@ MAX_EXPORTS = 10_000
 MAX_GLOBALS = 10_000
 """Globals: each is set again for every call."""
 MAX_TABLES = 8
-"""Tables: a slot of the instance pool has no more; compilers emit one."""
+"""Tables: compilers emit one.  A slot of the instance pool has one too, which the library finds out."""
 MAX_TABLE = Limits().table_elements
 """Elements that a table has from the start."""
 MAX_ELEMENTS = 100_000

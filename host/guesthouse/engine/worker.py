@@ -1,7 +1,8 @@
 """`Workers`: threads that run guests which have used up their first slice, so that no guest delays the loop.
 
-A worker runs one slice of one guest at a time, without the GIL.  Guests that have run for long wait longer for the next
-slice than young ones, so that a short computation finishes soon even beside a thousand endless ones.
+A worker runs one slice of one guest at a time, without the GIL.  Functions take turns, so that a function with a thousand
+endless guests takes no more of the processors than another with one.  Of one function, guests that have run for long
+wait longer for the next slice than young ones, so that a short computation finishes soon.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Protocol
 from guesthouse._native.api import YIELDED
 
 YOUNG_SLICES = 16
-"""A guest that has used fewer slices than this (about 30 ms) goes before the older ones."""
+"""A guest that has used fewer slices than this (about 30 ms) goes before the older ones of its function."""
 YOUNG_TURNS = 3
 """Turns that young guests get for each turn of an old one."""
 NICENESS = 5
@@ -27,11 +28,39 @@ class Runnable(Protocol):
 
     slices: int
 
+    @property
+    def function(self) -> object:
+        """What it is an instance of: guests of one function take one turn together."""
+
     def run_slice(self) -> int:
         """One slice; returns a status of the native API."""
 
     def slice_ended(self, status: int) -> None:
         """Called in the worker's thread when the status is not that it yielded."""
+
+
+class Lane:
+    """The waiting guests of one function."""
+
+    __slots__ = ("_old", "_turn", "_young")
+
+    def __init__(self) -> None:
+        self._young: deque[Runnable] = deque()
+        self._old: deque[Runnable] = deque()
+        self._turn = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._young or self._old)
+
+    def add(self, guest: Runnable) -> None:
+        """Puts a guest behind those of its age."""
+        (self._young if guest.slices < YOUNG_SLICES else self._old).append(guest)
+
+    def next(self) -> Runnable:
+        """The guest whose turn it is."""
+        self._turn += 1
+        old_turn = not self._young or (self._old and self._turn % (YOUNG_TURNS + 1) == 0)
+        return self._old.popleft() if old_turn else self._young.popleft()
 
 
 class Workers:
@@ -40,9 +69,8 @@ class Workers:
     def __init__(self, count: int | None = None) -> None:
         self.count = count or max(1, min(8, os.cpu_count() or 1))
         self._ready = threading.Condition()
-        self._young: deque[Runnable] = deque()
-        self._old: deque[Runnable] = deque()
-        self._turn = 0
+        self._lanes: dict[object, Lane] = {}
+        self._turns: deque[object] = deque()
         self._threads: list[threading.Thread] = []
         self._closing = False
 
@@ -51,7 +79,7 @@ class Workers:
         with self._ready:
             if not self._threads:
                 self._start()
-            self._queue_of(guest).append(guest)
+            self._enqueue(guest)
             self._ready.notify()
 
     def close(self) -> None:
@@ -68,18 +96,27 @@ class Workers:
             self._threads.append(thread)
             thread.start()
 
-    def _queue_of(self, guest: Runnable) -> deque[Runnable]:
-        return self._young if guest.slices < YOUNG_SLICES else self._old
+    def _enqueue(self, guest: Runnable) -> None:
+        lane = self._lanes.get(guest.function)
+        if lane is None:
+            lane = self._lanes[guest.function] = Lane()
+            self._turns.append(guest.function)
+        lane.add(guest)
 
     def _next(self) -> Runnable | None:
         with self._ready:
-            while not (self._young or self._old):
+            while not self._turns:
                 if self._closing:
                     return None
                 self._ready.wait()
-            self._turn += 1
-            old_turn = not self._young or (self._old and self._turn % (YOUNG_TURNS + 1) == 0)
-            return self._old.popleft() if old_turn else self._young.popleft()
+            function = self._turns.popleft()
+            lane = self._lanes[function]
+            guest = lane.next()
+            if lane:
+                self._turns.append(function)
+            else:
+                del self._lanes[function]
+            return guest
 
     def _work(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
@@ -88,6 +125,6 @@ class Workers:
             status = guest.run_slice()
             if status == YIELDED:
                 with self._ready:
-                    self._queue_of(guest).append(guest)
+                    self._enqueue(guest)
             else:
                 guest.slice_ended(status)

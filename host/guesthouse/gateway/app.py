@@ -13,14 +13,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 
-from guesthouse.errors import GuesthouseError, HostError
+from guesthouse.errors import Draining, GuesthouseError, HostError
 from guesthouse.gateway import health, logs, manage
 from guesthouse.gateway.auth import Gate
 from guesthouse.gateway.functions import Functions, Place, parse_place, parse_query
 from guesthouse.gateway.problems import MethodNotAllowed, RouteNotFound, problem
-from guesthouse.gateway.routes import INVOKE, ROUTES, Route
+from guesthouse.gateway.routes import INVOKE, MANAGE, ROUTES, Route
 from guesthouse.gateway.services import Principal, Services
 from guesthouse.gateway.watch import Watch
 from guesthouse.telemetry import logger
@@ -50,6 +51,7 @@ class App:
             routes=[self._route(route) for route in ROUTES if route.scope != INVOKE],
             exception_handlers={HTTPException: self._on_http_exception},
         )
+        self._routes.router.redirect_slashes = False  # a path with one more slash is another path
 
     def now(self, exchange: Exchange) -> bool:
         """Answers a request to a function, if that needs no waiting; true if it did."""
@@ -100,7 +102,10 @@ class App:
 
         async def guarded(request: Request) -> Response:
             try:
-                return await endpoint(request, self._admit(route, request))
+                principal = self._admit(route, request)
+                if route.scope == MANAGE and self.stopping.is_set():
+                    raise Draining
+                return await endpoint(request, principal)
             except GuesthouseError as error:
                 return self._problem(error)
             except ClientDisconnect:
@@ -129,11 +134,12 @@ class App:
 
     async def _on_http_exception(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        allowed = getattr(error, "headers", None) or {}
-        wrong_method = MethodNotAllowed(f"allowed here: {allowed.get('Allow', '')}")
-        response = self._problem(wrong_method if status == 405 else RouteNotFound("there is no such route"))
-        if "Allow" in allowed:
-            response.headers["allow"] = allowed["Allow"]
+        if status != 405:
+            return self._problem(RouteNotFound("there is no such route"))
+        found = [route for route in self._routes.routes if route.matches(request.scope)[0] != Match.NONE]
+        allowed = ", ".join(sorted({method for route in found for method in getattr(route, "methods", ())}))
+        response = self._problem(MethodNotAllowed(f"allowed here: {allowed}"))
+        response.headers["allow"] = allowed
         return response
 
 

@@ -11,7 +11,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from guesthouse.errors import BadAnswer, BadRequest, BodyTooLarge, Draining, GuesthouseError, HostError, NotFound
+from guesthouse.errors import (
+    BadAnswer,
+    BadRequest,
+    BodyTooLarge,
+    Cancelled,
+    Draining,
+    GuesthouseError,
+    HostError,
+    NotFound,
+)
 from guesthouse.gateway.auth import PARAMETER, Gate, permit
 from guesthouse.gateway.routes import INVOKE
 from guesthouse.interfaces.invocation import WebRequest
@@ -175,7 +184,8 @@ class Functions:
             limit = deployment.manifest.limits.request_bytes
             exchange.refuse(BodyTooLarge(f"the body is over {limit} bytes"), outcome.invocation_id)
         elif error is not None:
-            exchange.refuse(error, outcome.invocation_id)
+            given_up = isinstance(error, Cancelled) and not exchange.gone  # not the client's doing: the host stops
+            exchange.refuse(Draining() if given_up else error, outcome.invocation_id)
         elif outcome.streamed:
             exchange.finish()
         else:

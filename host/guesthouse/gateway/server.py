@@ -28,8 +28,10 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 BACKLOG: Final = 2_048
 FILES_KEPT_FREE: Final = 256
 """Files of the process that are not for connections."""
-LAST_ANSWERS_SECONDS: Final = 5
+LAST_ANSWERS_SECONDS: Final = 5.0
 """How long connections may take to close once nothing runs any more."""
+HURRIED_SECONDS: Final = 1.0
+"""How long ending takes at most, in each of its two parts, for whoever does not want to wait."""
 log = logger("gateway")
 
 
@@ -91,7 +93,7 @@ class Gateway:
         try:
             while not server.started and not serving.done():
                 await asyncio.sleep(0)
-            log.info("listening", addresses=[f"{host}:{port}" for host, port in self.addresses])
+            log.info("listening", addresses=[_written(host, port) for host, port in self.addresses])
             if started is not None:
                 started()
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -101,11 +103,9 @@ class Gateway:
             server.should_exit = True
             stopping.cancel()
             try:
-                await serving
+                await self._close(server, serving)
             finally:
                 watch.stop()
-                for connection in list(server.server_state.connections):
-                    cast("Protocol", connection).transport.abort()
 
     async def _drain(self) -> None:
         log.info("stopping", drain_seconds=self._services.config.drain_seconds)
@@ -117,6 +117,24 @@ class Gateway:
         if not drain.done():
             drain.cancel()
         await asyncio.wait((drain,))
+        if self._hurry.is_set():  # what still runs is told so, rather than broken off
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HURRIED_SECONDS):
+                    await self._services.dispatcher.drain(0)
+
+    async def _close(self, server: _Server, serving: asyncio.Future[None]) -> None:
+        """Lets the last answers leave, and breaks off what is still open then."""
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait((serving, hurry), timeout=LAST_ANSWERS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if self._hurry.is_set():
+            await asyncio.wait((serving,), timeout=HURRIED_SECONDS)
+        left = list(server.server_state.connections)
+        if left:
+            log.warning("connections were broken off", connections=len(left))
+        for connection in left:
+            cast("Protocol", connection).transport.abort()
+        await serving
 
     def _uvicorn_config(self) -> uvicorn.Config:
         return uvicorn.Config(
@@ -133,7 +151,6 @@ class Gateway:
             server_header=False,
             date_header=False,
             backlog=BACKLOG,
-            timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
         )
 
     def _tick(self) -> None:
@@ -150,7 +167,7 @@ class Gateway:
         for host, port in self.addresses:
             if not ip_address(host.partition("%")[0]).is_loopback:
                 raise BadRequest(
-                    f"will not listen on {host}:{port} while there is no token: `guesthouse token create` makes one,"
+                    f"will not listen on {_written(host, port)} while there is no token: `guesthouse token create` makes one,"
                     " or listen on 127.0.0.1"
                 )
 
@@ -181,12 +198,18 @@ def _signals(handler: Callable[[], None] | None) -> Iterator[None]:
                 loop.remove_signal_handler(number)
 
 
+def _written(host: str, port: int) -> str:
+    """An address and port as URLs write them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _listen(host: str, port: int) -> list[socket.socket]:
     """Sockets bound to every address that `host` stands for."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise BadRequest(f"cannot listen on {host}: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadRequest(f"cannot listen on {host}: {reason}") from None
     sockets: list[socket.socket] = []
     for family, kind, protocol, _, address in dict.fromkeys(found if port else found[:1]):
         sock = socket.socket(family, kind, protocol)
@@ -199,6 +222,6 @@ def _listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             for opened in sockets:
                 opened.close()
-            raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror}") from None
+            raise Unavailable(f"cannot listen on {_written(host, port)}: {error.strerror}") from None
         sock.setblocking(False)
     return sockets

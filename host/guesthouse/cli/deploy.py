@@ -1,0 +1,99 @@
+"""`guesthouse deploy`: files become functions of a running server."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import click
+
+from guesthouse.cli.client import Client, management_path
+from guesthouse.cli.options import manifest_options, name_of, namespace_option, url_option
+from guesthouse.cli.output import Failure, Output, size, with_output
+from guesthouse.errors import NotFound
+from guesthouse.registry.deployment import check_name
+
+
+@click.command(
+    epilog="""\
+\b
+Examples:
+  guesthouse deploy target/wasm32-wasip2/release/hello.wasm
+  guesthouse deploy api.wasm --name api --env REGION=eu --limit deadline_ms=500
+  guesthouse deploy api.wasm --grant cache --grant http
+  guesthouse deploy *.wasm --namespace shop
+"""
+)
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", metavar="NAME", help="The function's name; by default the file's.")
+@namespace_option
+@manifest_options
+@click.option("--description", default="", show_default=False, metavar="TEXT", help="What it is for.")
+@url_option
+@with_output
+def deploy(
+    output: Output,
+    files: tuple[Path, ...],
+    name: str | None,
+    namespace: str,
+    env: tuple[tuple[str, str], ...],
+    limit: tuple[tuple[str, int], ...],
+    grant: tuple[str, ...],
+    description: str,
+    url: str,
+) -> None:
+    """Deploys FILES as functions.
+
+    Each is a component or a core module, and becomes the function's new version. The function is named like
+    its file: hello_world.wasm is deployed as hello-world.
+    """
+    if name and len(files) > 1:
+        raise click.UsageError("--name names one function: give one file")
+    names = [_checked(name or name_of(file), file) for file in files]
+    manifest = {
+        "description": description,
+        "environment": dict(env),
+        "limits": dict(limit),
+        "grants": list(grant) or None,
+    }
+    with Client(url) as client:
+        for file, function in zip(files, names, strict=True):
+            with output.working(f"deploying {function}"):
+                try:
+                    deployed = _deploy(client, namespace, function, file, manifest)
+                except Failure as failure:
+                    raise Failure(f"{file}: {failure.message}", failure.document) from None
+            output.done(deployed, _told(deployed))
+
+
+def _checked(name: str, file: Path) -> str:
+    try:
+        return check_name("function", name)
+    except NotFound as error:
+        raise click.UsageError(f"{file} cannot be called {name!r} ({error}): choose a name with --name") from None
+
+
+def _deploy(client: Client, namespace: str, name: str, file: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    path = management_path(namespace, name)
+    wasm = base64.b64encode(file.read_bytes()).decode("ascii")
+    response = client.ask("PUT", path, json={"inline_wasm": wasm, **manifest})
+    deployed = {
+        "namespace": namespace,
+        "name": name,
+        "version": int(response.headers.get("x-function-version", "0")),
+        "url": f"{client.url}/functions/{namespace}/{name}",
+    }
+    with client.stream("GET", path) as shown:  # a token that may deploy need not be one that may read
+        if shown.status_code == 200:
+            shown.read()
+            deployed |= {key: shown.json()[key] for key in ("kind", "size", "digest", "imports")}
+    return deployed
+
+
+def _told(deployed: dict[str, Any]) -> str:
+    head = f"deployed {deployed['namespace']}/{deployed['name']} version {deployed['version']}"
+    if "kind" not in deployed:
+        return head
+    where = f" at {deployed['url']}" if deployed["kind"] == "web" else ""
+    return f"{head} ({deployed['kind']}, {size(deployed['size'])}){where}"

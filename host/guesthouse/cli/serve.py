@@ -1,0 +1,190 @@
+"""`guesthouse serve`: a host, and the gateway in front of it, from the configuration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import guesthouse
+from guesthouse.cli.options import Limit, config_options
+from guesthouse.cli.output import Failure, Output, with_output
+from guesthouse.cli.settings import settings
+from guesthouse.errors import Unavailable
+
+if TYPE_CHECKING:
+    from guesthouse.config import Config, Outbound
+    from guesthouse.gateway import Gateway, Services
+    from guesthouse.host import AsyncHost
+    from guesthouse.net.client import OutboundConfig
+    from guesthouse.registry.deployment import Deployment
+
+
+@click.command(
+    epilog="""\
+\b
+Examples:
+  guesthouse serve
+  guesthouse serve --port 9000 --data-dir ./data
+  guesthouse serve --config guesthouse.toml --log-format json
+  GUESTHOUSE_LISTEN__HOST=0.0.0.0 guesthouse serve     # needs a token first
+"""
+)
+@click.option("--host", metavar="ADDRESS", help="Where to listen.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one.  [default: 8080]")
+@config_options
+@click.option("--limit", type=Limit(), multiple=True, help="A default limit of functions, like deadline_ms=5000.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How the server's own log looks.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="From where on it logs.")
+@with_output
+def serve(
+    output: Output,
+    host: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    config: Path | None,
+    limit: tuple[tuple[str, int], ...],
+    log_format: str | None,
+    log_level: str | None,
+) -> None:
+    """Runs the server.
+
+    SIGTERM and Ctrl-C let running calls end; a second one does not. Flags go before GUESTHOUSE_… variables,
+    and these before the configuration file.
+    """
+    flags = {
+        "listen": {"host": host, "port": port},
+        "data_dir": data_dir,
+        "limits": dict(limit),
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    chosen = settings(flags, config)
+
+    def started(gateway: Gateway) -> None:
+        url = url_of(*gateway.addresses[0])
+        folder = str(chosen.data_dir.expanduser().absolute())
+        document = {"url": url, "data_dir": folder, "version": guesthouse.__version__}
+        output.done(document, f"guesthouse {guesthouse.__version__} is at {url} and keeps its data in {folder}")
+
+    try:
+        run_server(chosen, started)
+    except Unavailable as error:
+        message = f"{error}: choose another with --port"
+        raise Failure(message, {"type": error.problem_type, "detail": message}) from None
+
+
+def run_server(config: Config, started: Callable[[Gateway], None]) -> None:
+    """Serves in this thread until a signal ends it."""
+    import asyncio
+
+    import uvloop
+
+    from guesthouse.telemetry import configure_logging
+
+    configure_logging(config.log_format == "json", config.log_level)
+    sys.setswitchinterval(config.switch_interval_seconds)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, started))
+
+
+async def _serve(config: Config, started: Callable[[Gateway], None]) -> None:
+    from guesthouse.gateway import Gateway
+    from guesthouse.host import AsyncHost
+
+    outbound = outbound_of(config.outbound)
+    async with AsyncHost(config.data_dir, outbound=outbound, limits=config.default_limits) as host:
+        if config.workers is not None:
+            host.dispatcher.workers.count = config.workers
+        gateway = Gateway(services_of(host, config))
+
+        def listening() -> None:
+            own = frozenset((ip_address(address.partition("%")[0]), port) for address, port in gateway.addresses)
+            host.outbound.policy = replace(host.outbound.policy, listeners=own)  # a guest cannot manage its host
+            started(gateway)
+
+        try:
+            await gateway.serve(started=listening)
+        finally:
+            await host.close(0)  # the gateway has let everything end, or was told not to
+
+
+class Deployments:
+    """The host's deploying and deleting, with a line in the server's log for each."""
+
+    def __init__(self, host: AsyncHost) -> None:
+        from guesthouse.telemetry import logger
+
+        self._host = host
+        self._log = logger("serve")
+
+    async def deploy(
+        self,
+        name: str,
+        wasm: bytes,
+        *,
+        namespace: str,
+        description: str,
+        environment: Mapping[str, str],
+        limits: Mapping[str, int],
+        grants: Sequence[str] | None,
+    ) -> Deployment:
+        """A new version of a function."""
+        deployment = await self._host.deploy(
+            name,
+            wasm,
+            namespace=namespace,
+            description=description,
+            environment=environment,
+            limits=limits,
+            grants=grants,
+        )
+        self._log.info("deployed", function=deployment.path, version=deployment.version, digest=deployment.digest)
+        return deployment
+
+    async def delete(self, name: str, *, namespace: str) -> bool:
+        """Deletes a function; whether there was one."""
+        deleted = await self._host.delete(name, namespace=namespace)
+        if deleted:
+            self._log.info("deleted", function=f"{namespace}/{name}")
+        return deleted
+
+
+def services_of(host: AsyncHost, config: Config) -> Services:
+    """What the gateway works with, over a host."""
+    from guesthouse.gateway import Services
+
+    return Services(
+        registry=host.registry,
+        tokens=host.tokens,
+        dispatcher=host.dispatcher,
+        deploy=Deployments(host),
+        metrics=host.metrics,
+        logs=host.logs,
+        config=config,
+        version=guesthouse.__version__,
+    )
+
+
+def outbound_of(settings: Outbound) -> OutboundConfig:
+    """How guests may reach the world, from its section of the configuration."""
+    from guesthouse.net.client import OutboundConfig
+    from guesthouse.net.policy import OutboundPolicy
+
+    policy = OutboundPolicy.of(
+        schemes=settings.schemes,
+        hosts=settings.hosts,
+        allow_addresses=settings.allow_addresses,
+        overrides=settings.overrides,
+    )
+    return OutboundConfig(policy, None if settings.extra_ca is None else str(settings.extra_ca))
+
+
+def url_of(host: str, port: int) -> str:
+    """The URL of an address that a server listens on."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

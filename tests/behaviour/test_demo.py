@@ -1,0 +1,41 @@
+"""`make demo`: it shows every example, and it does not say that all is well when it is not."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+
+from support import ROOT, manifest
+
+DEMO = ROOT / "tools" / "demo.py"
+
+
+def demo(*names: str) -> subprocess.CompletedProcess[str]:
+    """Runs the demo for some guests, with few calls of each."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "host"), "DEMO_CALLS": "3", "NO_COLOR": "1"}
+    return subprocess.run([sys.executable, str(DEMO), *names], env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_every_example_has_a_story():
+    """A guest in examples/ that the demo does not know would be shown as failed; so would one that it forgot."""
+    stories = runpy.run_path(str(DEMO))["stories"]("http://127.0.0.1:1")
+    examples = {entry["name"] for entry in manifest().values() if not entry["hostile"]}
+    assert examples == {*stories, "calculator"}
+
+
+def test_guests_are_deployed_called_and_counted():
+    """A web function, a cache that fills itself, events and a library, each in both forms, and one in the third."""
+    said = demo("greet", "read-through", "fill", "start", "spawn-unit", "ticker", "calculator")
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert said.stdout.endswith("demo: 15 of 15 guests answered\n")
+    assert said.stdout.count("✓") == 15
+
+
+def test_a_guest_that_fails_is_shown_and_makes_the_demo_fail():
+    """Without `start` nobody starts a spawn function."""
+    said = demo("spawn-unit", "greet")
+    assert said.returncode == 1
+    assert said.stdout.count("✗ spawn-unit") == 2
+    assert said.stdout.endswith("demo: 3 of 5 guests answered\n")

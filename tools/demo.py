@@ -1,0 +1,394 @@
+#!/usr/bin/env python3
+"""Deploys every example guest to a real server, calls each over HTTP and checks every answer: `make demo`.
+
+    tools/demo.py [GUEST...]      all of them, or these; a guest that starts another one needs that one too
+
+One line for each guest in each form: how it was answered, how long the first call took and how long the calls after it,
+on one connection that stays open.  The times are those of this client, Python's own, with all of HTTP in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from guesthouse import Host, Ok
+from guesthouse.cli.output import percentile
+
+ROOT = Path(__file__).resolve().parents[1]
+PREBUILT = Path(os.environ.get("GUESTHOUSE_GUESTS", ROOT / "guests" / "prebuilt"))
+FORMS = ("wasip2", "wasip1")
+"""In these every guest is shown, each in a namespace of that name; in the third form, those of `ALSO`."""
+ALSO = {("echo", "unknown-unknown"), ("greet", "unknown-unknown")}
+CALLS = int(os.environ.get("DEMO_CALLS", "1000"))
+PATIENCE_S = 20.0
+KIBIBYTE = bytes(range(256)) * 4
+PAGE = b"a page of the upstream server"
+KEY = "page"
+
+
+class Wrong(Exception):
+    """A guest answered something else than it should."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, read."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request, and whether an answer to it is the right one."""
+
+    method: str
+    path: str
+    right: Callable[[Answer], bool]
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Story:
+    """How a guest is shown: `first` once, `then` many times."""
+
+    first: Call
+    then: Call | None = None
+    """The same again, where it is not given."""
+    note: str = ""
+    spawns: str = ""
+    """The spawn function that each call starts: all its runs have to end well."""
+    logs: str = ""
+    """What the guest's log has to hold afterwards."""
+
+
+class Server:
+    """`guesthouse serve` in a process of its own, and one connection to it."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+        self.process = process
+        self.url = url
+        self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+
+    def send(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
+        """Sends a request and waits for the whole answer."""
+        self._connection.request(method, path, body, headers or {})
+        response = self._connection.getresponse()
+        return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, response.read())
+
+    def call(self, namespace: str, call: Call) -> tuple[Answer, float]:
+        """Calls a function; its answer, if that is right, and the time in milliseconds."""
+        path = f"/functions/{namespace}/{call.path}"
+        began = time.perf_counter()
+        answer = self.send(call.method, path, call.body, call.headers)
+        took = (time.perf_counter() - began) * 1000
+        if not call.right(answer):
+            raise Wrong(f"{call.method} {path} was answered {answer.status} {answer.body[:200]!r}")
+        return answer, took
+
+    def deploy(self, namespace: str, name: str, wasm: bytes) -> None:
+        """Deploys a function under its own name."""
+        headers = {"content-type": "application/wasm"}
+        path = f"/functions/manage/{namespace}/{name}?environment=GREETING=hello"
+        answer = self.send("PUT", path, wasm, headers)
+        if answer.status != 204:
+            raise Wrong(f"the deploy of {namespace}/{name} was answered {answer.status} {answer.body.decode()}")
+
+    def spawned(self, function: str) -> dict[str, int]:
+        """How many runs of a spawn function have ended, by outcome."""
+        text = self.send("GET", "/metrics").body.decode()
+        labels = rf'function="{function}",mode="spawn",outcome="(\w+)"'
+        found = re.findall(rf"^guesthouse_invocations_total{{{labels}}} ([0-9.e+]+)$", text, re.MULTILINE)
+        return {outcome: int(float(count)) for outcome, count in found}
+
+
+def until(done: Callable[[], Any], what: str) -> Any:
+    """Asks until the answer is yes; raises `Wrong` when it takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not (answer := done()):
+        if time.monotonic() > deadline:
+            raise Wrong(f"{what} did not happen within {PATIENCE_S:.0f} s")
+        time.sleep(0.01)
+    return answer
+
+
+@contextmanager
+def upstream() -> Iterator[str]:
+    """A server for the guests to fetch from; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet: in two, each answer would wait 40 ms for an acknowledgement
+
+        def do_GET(self) -> None:
+            self._answer(PAGE)
+
+        def do_POST(self) -> None:
+            self._answer(self.rfile.read(int(self.headers["content-length"])))
+
+        def _answer(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def server_for(upstream_url: str) -> Iterator[Server]:
+    """A server with an empty data directory, whose guests may reach one address."""
+    with tempfile.TemporaryDirectory(prefix="guesthouse-demo-") as folder:
+        config = Path(folder, "guesthouse.toml")
+        outbound = ("[outbound]", 'schemes = ["http"]', f'hosts = ["{upstream_url}"]', 'allow_addresses = ["127.0.0.1"]')
+        config.write_text("\n".join(outbound))
+        command = [sys.executable, "-m", "guesthouse", "serve", "--json", "--port", "0", "--log-level", "warning"]
+        command += ["--config", str(config), "--data-dir", f"{folder}/data"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GUESTHOUSE_")}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if not line:
+                raise Wrong("the server did not start")
+            yield Server(process, json.loads(line)["url"])
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def ok(body: bytes) -> Callable[[Answer], bool]:
+    """200 with exactly this body."""
+    return lambda answer: (answer.status, answer.body) == (200, body)
+
+
+def says(**expected: Any) -> Callable[[Answer], bool]:
+    """200 with a JSON object that holds this."""
+    return lambda a: a.status == 200 and all(a.json.get(name) == value for name, value in expected.items())
+
+
+def post(path: str, body: bytes | dict[str, Any], right: Callable[[Answer], bool]) -> Call:
+    """A POST of bytes or JSON."""
+    return Call("POST", path, right, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def stories(upstream_url: str) -> dict[str, Story]:
+    """How each example is called, and what it has to answer."""
+    return {**plain_stories(), **outgoing_stories(upstream_url), **spawn_stories(upstream_url)}
+
+
+def plain_stories() -> dict[str, Story]:
+    """Functions that need nobody else."""
+    ada, color = {"name": "Ada"}, {"key": "color", "value": "blue", "ttl_ms": 60_000}
+    ticks = b"".join(b"id: %d\ndata: tick\n\n" % number for number in (1, 2, 3))
+    lines = b"one\ntwo\n"
+    return {
+        "echo": Story(post("echo", KIBIBYTE, ok(KIBIBYTE))),
+        "greet": Story(post("greet", ada, says(message="Hello, Ada!"))),
+        "old-post": Story(post("old-post", ada, says(message="Hello, Ada!"))),
+        "checksum": Story(post("checksum", KIBIBYTE, ok(hashlib.sha256(KIBIBYTE).hexdigest().encode()))),
+        "headers": Story(Call("GET", "headers/a/path?page=2", says(method="GET", path="a/path", query={"page": "2"}))),
+        "environment": Story(Call("GET", "environment/GREETING", ok(b'"hello"'))),
+        "cache-conditions": Story(
+            post("cache-conditions", {"operation": "set", **color}, says(stored=True)),
+            post("cache-conditions", {"operation": {"set-if": {"equal": "blue"}}, **color}, says(stored=True)),
+        ),
+        "ticker": Story(Call("GET", "ticker?events=3&ids", ok(ticks)), note="3 events each"),
+        "chunks": Story(post("chunks", lines, lambda a: (a.status, a.body) == (201, lines)), note="2 chunks each"),
+        "publisher": Story(post("publisher/news", b"it rains", lambda a: a.status in (200, 204))),
+        "logger": Story(post("logger", b"a line", lambda a: a.status in (200, 204)), logs="a line"),
+        "clock": Story(Call("GET", "clock", lambda a: abs(a.json["unix_ms"] - time.time() * 1000) < 60_000)),
+        "dice": Story(Call("GET", "dice/6", lambda a: len(a.json) == 6 and set(a.json) <= set(range(1, 7)))),
+    }
+
+
+def outgoing_stories(upstream_url: str) -> dict[str, Story]:
+    """Functions that fetch, or send another one to fetch."""
+    page, mirror, waits = f"{upstream_url}/page", f"{upstream_url}/mirror", "each waits for another server"
+
+    def cached(hit: bool) -> Call:
+        want = (200, "hit", PAGE) if hit else (404, "miss", b"")
+        path = f"read-through/{KEY}" + ("" if hit else f"?url={page}")
+        return Call("GET", path, lambda a: (a.status, a.headers["x-cache"], a.body) == want)
+
+    order = {"verb": "GET", "url": page}
+    return {
+        "fetch": Story(post("fetch", order, says(status=200, body=PAGE.decode())), note=waits),
+        "proxy": Story(post(f"proxy?url={mirror}", KIBIBYTE, ok(KIBIBYTE)), note=waits),
+        "read-through": Story(cached(False), cached(True), note="first a miss that starts fill, then hits"),
+    }
+
+
+def spawn_stories(upstream_url: str) -> dict[str, Story]:
+    """Functions that start others, and those that are started."""
+
+    def spawn(name: str, body: bytes | dict[str, Any], *, by: str = "start") -> Story:
+        return Story(post(f"{by}/{name}", body, lambda answer: answer.status == 202), spawns=name)
+
+    return {
+        "fill": spawn("fill", {"key": "filled", "url": f"{upstream_url}/page"}),
+        "start": spawn("spawn-unit", b"started"),
+        "old-start": spawn("old-spawn", {"key": "old", "value": "start"}, by="old-start"),
+        "spawn-unit": spawn("spawn-unit", b"payload"),
+        "spawn-result": spawn("spawn-result", {}),
+        "spawn-outcome": spawn("spawn-outcome", {"ok-note": "12 rows"}),
+        "old-spawn": spawn("old-spawn", {"key": "old", "value": "spawn"}),
+    }
+
+
+def wait_for_runs(server: Server, function: str, before: dict[str, int], expected: int) -> str:
+    """Waits until that many more runs of a spawn function have ended, and counts how."""
+
+    def ended() -> dict[str, int] | None:
+        now = server.spawned(function)
+        new = {outcome: count - before.get(outcome, 0) for outcome, count in now.items()}
+        return new if sum(new.values()) >= expected else None
+
+    outcomes = until(ended, f"the end of {expected} runs of {function}")
+    if {outcome for outcome, count in outcomes.items() if count} != {"ok"}:
+        raise Wrong(f"the runs of {function} ended like this: {outcomes}")
+    return f"{expected:,} runs ended ok"
+
+
+def look_into_log(server: Server, namespace: str, name: str, text: str) -> str:
+    """Reads back what a function wrote."""
+    lines = server.send("GET", f"/functions/manage/{namespace}/{name}/logs").body.splitlines()
+    if not any(text in json.loads(line)["text"] for line in lines):
+        raise Wrong(f"the log of {namespace}/{name} lacks {text!r}")
+    return "what it wrote is in its log"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What became of one guest in one form."""
+
+    status: str
+    first_ms: float
+    then_ms: list[float]
+    note: str
+
+
+def show(server: Server, namespace: str, name: str, story: Story) -> Shown:
+    """Plays a story."""
+    spawns = f"{namespace}/{story.spawns}"
+    before = server.spawned(spawns) if story.spawns else {}
+    answer, first = server.call(namespace, story.first)
+    then = story.then or story.first
+    if then.path == f"read-through/{KEY}":
+        path = f"/functions/{namespace}/{then.path}"
+        until(lambda: server.send("GET", path).status == 200, "the filling of the cache")
+    times = []
+    for _ in range(CALLS):
+        answer, took = server.call(namespace, then)
+        times.append(took)
+    notes = [story.note] if story.note else []
+    notes += [wait_for_runs(server, spawns, before, CALLS + 1)] if story.spawns else []
+    notes += [look_into_log(server, namespace, name, story.logs)] if story.logs else []
+    return Shown(str(answer.status), first, times, ", ".join(notes))
+
+
+def show_calculator(wasm: bytes) -> Shown:
+    """Calls a library in this process; its host is a Python class that answers its own WIT interface."""
+    office = runpy.run_path(str(ROOT / "guests" / "hosts" / "calculator.py"))["Office"]()
+    with Host(interfaces=[office]) as host:
+        host.deploy("calculator", wasm)
+        times = []
+        for _ in range(CALLS + 1):
+            began = time.perf_counter()
+            answer = host.call("calculator", "convert", 10.0, "USD")
+            times.append((time.perf_counter() - began) * 1000)
+            if answer != Ok(5.0):
+                raise Wrong(f"calculator answered {answer}")
+        receipt = host.call("calculator", "print-receipt", [("tea", 2.5)], None)
+        if receipt.lines != ["receipt", "tea 2.50", "total 2.50"]:
+            raise Wrong(f"calculator printed {receipt.lines}")
+    return Shown("ok", times[0], times[1:], "in this process, each calls a Python function")
+
+
+def guests() -> list[tuple[str, str, bytes]]:
+    """Name, form and bytes of everything that is shown, the manifest's word for what there is."""
+    entries = json.loads((PREBUILT / "manifest.json").read_text())["guests"]
+    return [
+        (entry["name"], entry["form"], (PREBUILT / entry["file"]).read_bytes())
+        for form in (*FORMS, "unknown-unknown")
+        for entry in entries
+        if entry["form"] == form
+        and not entry["hostile"]
+        and (form in FORMS or (entry["name"], form) in ALSO)
+    ]
+
+
+def line(console: Console, name: str, form: str, shown: Shown) -> None:
+    """One guest, one line."""
+    p50, p99 = (percentile(shown.then_ms, share) for share in (0.5, 0.99))
+    figures = f"{shown.first_ms:8.2f} {p50:8.3f} {p99:8.3f}"
+    console.print(f"[green]✓[/] {name:<17} {form:<16} {shown.status:>6} {figures}  [dim]{shown.note}[/]")
+
+
+def main(names: list[str]) -> int:
+    """The exit status."""
+    console = Console(highlight=False, soft_wrap=True)
+    answered, everything = 0, [guest for guest in guests() if not names or guest[0] in names]
+    with upstream() as upstream_url, server_for(upstream_url) as server:
+        playable = stories(upstream_url)
+        began = time.monotonic()
+        with console.status("deploying"):
+            for name, form, wasm in everything:
+                if name != "calculator":
+                    server.deploy(form, name, wasm)
+        took = time.monotonic() - began
+        console.print(f"guesthouse is at {server.url}; deployed {len(everything)} guests in {took:.1f} s")
+        head = f"  {'guest':<17} {'form':<16} status first ms   p50 ms   p99 ms  of {CALLS:,} calls after the first"
+        console.print(f"[bold]{head}[/]")
+        for name, form, wasm in everything:
+            try:
+                shown = show_calculator(wasm) if name == "calculator" else show(server, form, name, playable[name])
+            except Exception as error:
+                reason = "there is no story for it in tools/demo.py" if isinstance(error, KeyError) else f"{error!r}"
+                console.print(f"[red]✗[/] {name:<17} {form:<16}", reason, markup=True)
+            else:
+                answered += 1
+                line(console, name, form, shown)
+    console.print(f"demo: {answered} of {len(everything)} guests answered")
+    return 0 if everything and answered == len(everything) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
