@@ -162,7 +162,9 @@ def load(
     read = _read(source) if path is not None or source.is_file() else {}
     _check(read, str(source))
     try:
-        return _derive(read)(**dict(_without_none(flags or {})))
+        sources = _derive(read)
+        sources()  # a flag does not hide what is wrong with a variable
+        return sources(**dict(_without_none(flags or {})))
     except ValidationError as error:
         raise BadRequest(f"configuration: {_first(error)}") from None
     except ValueError as error:  # JSON in a variable that does not parse

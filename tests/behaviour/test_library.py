@@ -111,6 +111,26 @@ def test_cancelling_the_task_cancels_the_guest():
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_cancelling_the_task_cancels_a_guest_that_computes(form):
+    """It ends with its slice; its slot is free again soon after."""
+
+    async def scenario() -> None:
+        async with AsyncHost() as host, asyncio.timeout(PATIENCE):
+            await host.deploy("spin", guest("spin", form))
+            call = asyncio.ensure_future(host.invoke("spin"))
+            while not host.dispatcher.waiting:
+                await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            while host.dispatcher.pool.in_use:
+                await asyncio.sleep(0)
+            assert host.metrics.recorder("default/spin", "web").outcomes == {"cancelled": 1}
+
+    asyncio.run(scenario())
+
+
 # -- the end
 
 

@@ -127,7 +127,7 @@ def test_a_guest_that_takes_too_long_is_ended_at_its_deadline(host, name):
     redeploy(host, name, deadline_ms=50)
     outcome = host.invoke(name)
     assert (outcome.result, outcome.status, outcome.error.status) == ("deadline", 0, 504)
-    assert 50_000_000 <= outcome.duration_ns < 500_000_000
+    assert 50_000_000 <= outcome.duration_ns < 5_000_000_000
     assert [record.text for record in outcome.logs] == ["the deadline of 50 ms passed"]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as some
 
 from calculator import PAPER, RATES, HalfOfPaper, OtherRates, Paper, PlainPaper, Rates, Tape
 from guesthouse import Err, Host, Interface, Invocation, Ok, Some, host_call
-from guesthouse.errors import BadRequest, HostError, LinkError
+from guesthouse.errors import BadRequest, HostError, LinkError, Trap
 from probes import redeploy
 from support import FORMS, guest, wat
 
@@ -88,9 +88,27 @@ def test_a_resource_in_the_hands_of_a_guest_that_traps_is_closed(calculator):
     lent, given = Tape("lent"), Tape("given")
     redeploy(calculator.host, "calculator", "short", host_calls=2)
     for function, tape, closed in (("print-items", lent, 0), ("print-receipt", given, 1)):
-        with pytest.raises(Exception, match="more than 2 host calls"):
+        with pytest.raises(Trap, match="more than 2 host calls"):
             calculator.host.call("short", function, [("a", 1.0)] * 3, tape)
         assert tape.closed == closed
+
+
+def test_a_resource_whose_close_fails_is_its_authors_mistake(calculator):
+    """Dropped by the guest it traps that guest, with the name of the drop; left behind by one it harms nobody."""
+
+    class Jammed(Tape):
+        def close(self) -> None:
+            super().close()
+            raise OSError("paper jam")
+
+    dropped, left = Jammed("dropped"), Jammed("left")
+    with pytest.raises(HostError, match=r"'\[resource-drop\]tape' raised OSError"):
+        calculator("print-receipt", [], dropped)
+    redeploy(calculator.host, "calculator", "short", host_calls=2)
+    with pytest.raises(Trap, match="more than 2 host calls"):
+        calculator.host.call("short", "print-receipt", [("a", 1.0)] * 3, left)
+    assert (dropped.closed, left.closed) == (1, 1)
+    assert calculator.host.inner.dispatcher.pool.in_use == 0
 
 
 # -- every type there is
@@ -150,6 +168,9 @@ def test_every_type_survives_the_way_in_and_out(calculator, value):
         ("evaluate", ([("number", "x")],), TypeError, r"evaluate: words\[0\].number: expected f64"),
         ("format", (1.0, {"bold"}), ValueError, "format: style: expected a set of grouped, signed, rounded"),
         ("summarize", ([("a",)],), TypeError, r"summarize: items\[0\]: expected tuple"),
+        ("print-items", ([], "paper"), TypeError, "print-items: tape: expected a Tape, got str 'paper'"),
+        ("print-items", ([], None), TypeError, "print-items: tape: expected a Tape, got NoneType None"),
+        ("print-receipt", ([], 5), TypeError, "print-receipt: before: expected a Tape, got int 5"),
         ("nothing", (), BadRequest, "exports no 'nothing'; it exports: convert, evaluate"),
     ],
 )

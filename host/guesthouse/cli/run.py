@@ -178,8 +178,7 @@ def _document(outcome: Outcome, times: list[int]) -> dict[str, Any]:
         "result": outcome.result,
         "status": outcome.status or None,
         "headers": [list(header) for header in outcome.headers],
-    "error": None if error is None else {"type": error.problem_type, "title": error.title, "detail":
-    str(error)},
+        "error": None if error is None else {"type": error.problem_type, "title": error.title, "detail": str(error)},
         "fuel_used": outcome.fuel_used,
         "peak_memory_bytes": outcome.peak_memory,
         "duration_ms": times[0] / 1e6,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -99,6 +100,7 @@ async def _serve(config: Config, started: Callable[[Gateway], None]) -> None:
 
     outbound = outbound_of(config.outbound)
     async with AsyncHost(config.data_dir, outbound=outbound, limits=config.default_limits) as host:
+        host.database.on_failure(_leave)
         if config.workers is not None:
             host.dispatcher.workers.count = config.workers
         gateway = Gateway(services_of(host, config))
@@ -112,6 +114,18 @@ async def _serve(config: Config, started: Callable[[Gateway], None]) -> None:
             await gateway.serve(started=listening)
         finally:
             await host.close(0)  # the gateway has let everything end, or was told not to
+
+
+STORAGE_FAILED = 70
+"""The exit status after the storage has failed (EX_SOFTWARE of sysexits.h): a supervisor starts the server again."""
+
+
+def _leave(error: BaseException) -> None:
+    """Ends the process: after a failed write nothing can be promised any more, and a restart recovers (F3)."""
+    from guesthouse.telemetry import logger
+
+    logger("serve").error("the storage failed; leaving, to be started again", error=str(error))
+    os._exit(STORAGE_FAILED)
 
 
 class Deployments:

@@ -91,9 +91,7 @@ def create(
     expires_ms = None if expires is None else SYSTEM_CLOCK.wall_ns() // 1_000_000 + expires
     with _tokens(data_dir, config) as tokens:
         first = not tokens.any()
-        plain = tokens.create_sync(
-            name, scopes=wanted, functions=functions, expires_ms=expires_ms, token_id=token_id
-        )
+        plain = tokens.create_sync(name, scopes=wanted, functions=functions, expires_ms=expires_ms, token_id=token_id)
         principal = tokens.verify(plain)
     assert principal is not None, "a token that was just made is valid"
     output.result({"token": plain, **_document(principal)}, plain)

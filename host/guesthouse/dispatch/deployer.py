@@ -67,6 +67,11 @@ class Deployer:
         self._engine = engine
         self._linker = linker
         self._interfaces = {interface.name: interface for interface in interfaces}
+        self._classes = {
+            resource: owner
+            for interface in self._interfaces.values()
+            for resource, owner in interface.resources.items()
+        }
         self._artefacts = artefacts
         self._registry = registry
         self._metrics = metrics
@@ -88,7 +93,7 @@ class Deployer:
         replaced = self._registry.get(namespace, name)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
         current = self._registry.get(namespace, name)
-        prepared = Prepared(stored, pre, self._metrics)
+        prepared = Prepared(stored, pre, self._metrics, self._classes)
         self._configure(stored, pre)
         if current is stored:
             dispatcher.adopt(prepared, replaced)
@@ -101,7 +106,7 @@ class Deployer:
             wasm = self._registry.wasm(deployment.digest)
             pre = self._link(unbundle(wasm), deployment.digest)
         self._configure(deployment, pre)
-        return Prepared(deployment, pre, self._metrics)
+        return Prepared(deployment, pre, self._metrics, self._classes)
 
     def inspect(self, wasm: bytes) -> Inspection:
         """What can be said of a module without running it.  Raises `InvalidModule` for what is none."""
@@ -110,7 +115,7 @@ class Deployer:
         try:
             pre = self._link(module, _digest(wasm))
             kind = kind_of(pre)
-        except LinkError as error:
+        except InvalidModule as error:
             problem, kind = str(error), "unknown"
         answered = self._linker.answered(module)
         return Inspection(

@@ -161,7 +161,9 @@ class Dispatcher:
             return Loading(
                 self, deployment, lambda loaded: self.call_now(deployment, interface, function, args, prepared=loaded)
             )
-        running = self._admit(prepared, prepared.function(interface, function), "call")
+        entry = prepared.function(interface, function)
+        entry.check_handles(args)
+        running = self._admit(prepared, entry, "call")
         return running.start(args, on_loop=on_loop) or running
 
     async def run_spawned(

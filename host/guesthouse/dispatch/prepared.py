@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from guesthouse._native.handle import Target
 from guesthouse.engine.linker import Export, InstancePre
+from guesthouse.engine.types import BorrowType, OptionType, OwnType
 from guesthouse.errors import BadRequest, InvalidModule
 from guesthouse.limits import PAGE, Limits
 from guesthouse.registry.deployment import Deployment
@@ -46,19 +49,31 @@ class Entry:
     recorder: Recorder
     takes_buffer: bool
     """The newer interfaces take `data`, which may be a buffer; the older ones take plain bytes."""
+    handles: Sequence[tuple[int, str, type, bool]] = ()
+    """Parameters that are resources: which one, its name, the class of its objects, and whether it may be `None`."""
+
+    def check_handles(self, args: Sequence[Any]) -> None:
+        """Refuses with a `TypeError` what is no object of its resource's class: lowering cannot tell."""
+        for index, name, owner, optional in self.handles:
+            if index < len(args) and not isinstance(args[index], owner) and not (optional and args[index] is None):
+                found = f"{type(args[index]).__name__} {args[index]!r:.60}"
+                raise TypeError(f"{self.export.function}: {name}: expected a {owner.__name__}, got {found}")
 
 
 class Prepared:
     """A deployment, linked, with its limits made ready for the native side."""
 
-    __slots__ = ("_entries", "_metrics", "deadline_ns", "deployment", "limits", "pre", "spawn", "web")
+    __slots__ = ("_classes", "_entries", "_metrics", "deadline_ns", "deployment", "limits", "pre", "spawn", "web")
 
-    def __init__(self, deployment: Deployment, pre: InstancePre, metrics: Metrics) -> None:
+    def __init__(
+        self, deployment: Deployment, pre: InstancePre, metrics: Metrics, classes: Mapping[tuple[str, str], type]
+    ) -> None:
         self.deployment = deployment
         self.pre = pre
         self.limits = deployment.manifest.limits
         self.deadline_ns = self.limits.deadline_ms * 1_000_000
         self._metrics = metrics
+        self._classes = classes
         self._entries: dict[tuple[str, str], Entry] = {}
         self.web = self._first(WEB, "web")
         self.spawn = self._first(SPAWN, "spawn")
@@ -73,7 +88,16 @@ class Prepared:
             names = ", ".join(sorted(f"{i}#{n}" if i else n for i, n in self.pre.exports)) or "none"
             raise BadRequest(f"{self.deployment.path} exports no {name!r}; it exports: {names}")
         entry = self._entries[interface, name] = self._entry(export, "call", False)
+        entry.handles = tuple(self._handles(export))
         return entry
+
+    def _handles(self, export: Export) -> Iterator[tuple[int, str, type, bool]]:
+        for index, (name, kind) in enumerate(export.func.params):
+            optional = isinstance(kind, OptionType)
+            held = kind.some if isinstance(kind, OptionType) else kind
+            if isinstance(held, OwnType | BorrowType):
+                owner = self._classes.get((held.resource.interface, held.resource.name), object)
+                yield index, name, owner, optional
 
     def _first(self, keys: tuple[tuple[str, str], ...], mode: str) -> Entry | None:
         for number, key in enumerate(keys):

@@ -181,8 +181,10 @@ class Running(Invocation):
             dispatcher.clock.monotonic_ns() - self._started_ns,
             self._states is not None and stream_of(self) is not None,
         )
-        for line in str(error).splitlines()[:LOGGED_LINES] if error is not None else ():
-            dispatcher.system(self, "error", line)
+        if error is not None:
+            lines = str(error).splitlines()
+            for line in lines if len(lines) <= LOGGED_LINES else (*lines[: LOGGED_LINES - 1], lines[-1]):
+                dispatcher.system(self, "error", line)
         dispatcher.ended(self, outcome)
         log = self._log
         if log is not None:

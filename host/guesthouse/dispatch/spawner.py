@@ -130,7 +130,9 @@ class SpawnQueue:
     async def _run(self, deployment: Deployment, payload: bytes, invocation_id: str, root: str, depth: int) -> None:
         result = "cancelled"
         try:
+            accepted_ns = self._clock.monotonic_ns()
             async with self._places:
+                self._metrics.admission_wait(self._clock.monotonic_ns() - accepted_ns)
                 outcome = await self._when_there_is_room(deployment, payload, invocation_id, root, depth)
             result = outcome.result
         except (GuesthouseError, asyncio.CancelledError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from re import compile as pattern
 
@@ -95,12 +95,22 @@ class OutboundClient:
         self._lookups = Lookups(resolver or self._system or SystemResolver())
         self._tls = self._tls_context() if self.config.ca_file else None  # a wrong file shows at the start
         self._session: aiohttp.ClientSession | None = None
+        self.on_error: Callable[[str], None] = lambda kind: None
+        """Told the class of each failure, for the metrics."""
 
     async def fetch(
         self, request: OutboundRequest, allowance: Allowance | None = None, policy: OutboundPolicy | None = None
     ) -> OutboundResponse:
         """The answer to `request`, whatever its status; raises an `OutboundError`."""
-        policy = policy or self.policy
+        try:
+            return await self._fetch(request, allowance, policy or self.policy)
+        except OutboundError as error:
+            self.on_error(type(error).__name__)
+            raise
+
+    async def _fetch(
+        self, request: OutboundRequest, allowance: Allowance | None, policy: OutboundPolicy
+    ) -> OutboundResponse:
         destination = policy.check(request.url, request.method)
         if not _METHOD.match(request.method) or request.method.upper() == "CONNECT":
             raise InvalidMethod

@@ -1,12 +1,12 @@
 """How storage fails: branches of the one tree in `guesthouse.errors`, and the translation of SQLite's errors into them.
 
-    Unavailable
-    ├── StorageBusy       another process kept the database locked for too long                    503
-    ├── StorageFull       the disk is full; nothing of the write happened                          507
-    └── StorageFailed     a read, write or fsync failed: nothing is acknowledged any more          503
-    HostError
-    └── StorageError      a data directory or database that cannot be used; the text says why      500
-        └── DirectoryInUse    another process owns the data directory                              500
+Unavailable
+├── StorageBusy       another process kept the database locked for too long                    503
+├── StorageFull       the disk is full; nothing of the write happened                          507
+└── StorageFailed     a read, write or fsync failed: nothing is acknowledged any more          503
+HostError
+└── StorageError      a data directory or database that cannot be used; the text says why      500
+    └── DirectoryInUse    another process owns the data directory                              500
 """
 
 from __future__ import annotations

@@ -71,9 +71,7 @@ def configure_logging(json: bool = False, level: str = "info", stream: TextIO | 
     last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     last += [_format_exception, renderer] if json else [renderer]
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_shared_processors(), processors=last)
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_shared_processors(), processors=last))
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if getattr(handler, "guesthouse", False)]:
         root.removeHandler(old)

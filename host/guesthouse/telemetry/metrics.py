@@ -197,7 +197,7 @@ class Metrics:
         yield from self._collect_invocations()
         yield from self._collect_counters()
         for name, documentation, histogram in (
-            ("admission_wait_seconds", "Waits for a free instance", self._admission_waits),
+            ("admission_wait_seconds", "Waits of spawned runs for their turn", self._admission_waits),
             ("compile_seconds", "Compilations of a module", self._compiles),
             ("load_seconds", "Loads of a compiled module", self._loads),
         ):
