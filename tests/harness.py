@@ -126,7 +126,7 @@ def failure(host: Host, name: str, function: str, *args: Any, interface: str = "
         value = host.call(name, function, *args, interface=interface)
     except GuesthouseError as error:
         return error
-    raise AssertionError(f"{function} answered {value!r}")
+    raise AssertionError(f"{function} answered {value!r:.100}")
 
 
 def within(outcome: Outcome, seconds: float) -> bool:

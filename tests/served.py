@@ -1,4 +1,4 @@
-"""A real `guesthouse serve` in a process of its own, as its HTTP clients see it.
+"""A real `guesthouse serve` in a process of its own, as its HTTP clients see it, and an origin that its guests may ask.
 
 Promises: every wait has an end, and a server that printed a traceback, whatever it answered, fails the test.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
@@ -27,6 +29,9 @@ PATIENCE = 30.0
 
 class Served(Server):
     """A running server; `request` and `connect` reach it over loopback."""
+
+    token = ""
+    """Shown with every `request`, if there is one."""
 
     @property
     def port(self) -> int:
@@ -48,7 +53,8 @@ class Served(Server):
         """One request on a connection of its own."""
         connection = self.connection()
         try:
-            return ask(connection, method, path, body, headers)
+            shown = {"authorization": self.token} if self.token else {}
+            return ask(connection, method, path, body, {**shown, **(headers or {})})
         finally:
             connection.close()
 
@@ -105,6 +111,62 @@ def announced(process: subprocess.Popen[str]) -> Served:
     line = process.stdout.readline()
     assert line, process.stderr.read() if process.stderr else ""
     return Served(process, json.loads(line))
+
+
+class Origin:
+    """A web server behind the guests: `/page` is answered at once, `/held` when `release` is set."""
+
+    PAGE = b"a page of the origin"
+
+    def __init__(self) -> None:
+        origin = self
+        self.held = threading.Semaphore(0)
+        """Released by each request that is held."""
+        self.release = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                if self.path == "/held":
+                    origin.held.release()
+                    assert origin.release.wait(PATIENCE)
+                self.send_response(200)
+                self.send_header("content-length", str(len(origin.PAGE)))
+                self.end_headers()
+                with suppress(OSError):  # whoever asked has been killed meanwhile
+                    self.wfile.write(origin.PAGE)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+
+    def url(self, path: str) -> str:
+        """The URL of a path here."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}{path}"
+
+    def holds(self) -> None:
+        """Waits for a request that is held."""
+        assert self.held.acquire(timeout=PATIENCE)
+
+    def __enter__(self) -> Origin:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def config(folder: Path, text: str = "") -> Path:
+    """A configuration under which guests reach this machine."""
+    path = folder / "guesthouse.toml"
+    path.write_text(f'{text}\n[outbound]\nschemes = ["http"]\nallow_addresses = ["127.0.0.0/8"]\n')
+    return path
 
 
 @contextmanager

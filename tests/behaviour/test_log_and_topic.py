@@ -123,6 +123,20 @@ def test_a_topic_of_the_functions_name_is_where_logs_go_by_default(host, listen)
     assert [message.value.split(" ")[0] for message in read(host, subscription, 3)] == ["INFO", "WARN", "ERROR"]
 
 
+def test_what_the_host_has_to_say_goes_to_the_topic_as_well(host, listen):
+    """A guest that is ended cannot log any more: the host does, where the guest had asked for it."""
+    subscription = listen("cut-off")
+    for calls in range(5, 40):  # the forms differ in how many they make before the first record
+        redeploy(host, "logger", "cut-off", host_calls=calls)
+        outcome = host.invoke("cut-off", b"x", query=[("level", "Debug")])
+        if outcome.logs[0].source == "guest":
+            break
+    ended = f"more than {calls} host calls"
+    assert outcome.error.reason == "host-calls"
+    assert [message.value for message in subscription._queue][-2:] == [outcome.logs[0].text, ended]
+    assert [(record.source, record.text) for record in outcome.logs[1:]] == [("system", ended)]
+
+
 def test_the_log_of_an_outcome_is_in_the_functions_log_too(host):
     """With the id of the invocation."""
     outcome = host.invoke("logger", b"both")

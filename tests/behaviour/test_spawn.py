@@ -34,10 +34,10 @@ def gate():
     return Gate()
 
 
-@pytest.fixture
-def gated(gate):
-    """A host with spawn functions that stop where a test wants them to."""
-    with host_with("start", interfaces=[gate]) as host:
+@pytest.fixture(params=FORMS)
+def gated(gate, request):
+    """A host with a spawn function that stops where a test wants it to, and a guest that starts it."""
+    with host_with("start", form=request.param, interfaces=[gate]) as host:
         host.deploy("spawned", wat(SPAWNED))
         yield host
         on_loop(host, gate.open())

@@ -15,8 +15,8 @@ from guesthouse.dispatch.outcome import Outcome
 from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.dispatch.running import Running
 from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
-from guesthouse.engine.instance import Observer
 from guesthouse.engine.linker import Import
+from guesthouse.engine.observer import Observer
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import BadRequest, BodyTooLarge, Draining

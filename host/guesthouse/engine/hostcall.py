@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,3 +41,18 @@ class HostCall:
     """True where every guest may call it without a grant."""
     local: bool
     """True where it touches nothing but its invocation: it may then run in any thread, and not only on the loop's."""
+
+
+async def in_thread(method: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function that blocks; what it raises comes back as a value, for a future cannot carry every exception."""
+
+    def work() -> tuple[Any, BaseException | None]:
+        try:
+            return method(*args), None
+        except BaseException as error:
+            return None, error
+
+    result, error = await asyncio.to_thread(work)
+    if error is not None:
+        raise error
+    return result

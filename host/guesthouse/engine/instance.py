@@ -11,7 +11,6 @@ Whatever a host function raises becomes a trap of this one guest, whose store is
 from __future__ import annotations
 
 import asyncio
-import struct
 from types import CoroutineType
 from typing import Any
 
@@ -19,7 +18,10 @@ from guesthouse._native.api import DONE, FAILED, HOST_CALL, YIELDED
 from guesthouse._native.handle import Target
 from guesthouse.clock import SYSTEM_CLOCK
 from guesthouse.engine.canonical import EMPTY_PLAN, Plan
+from guesthouse.engine.hostcall import in_thread
+from guesthouse.engine.lift_traps import decode_floats
 from guesthouse.engine.linker import Export, Import, InstancePre
+from guesthouse.engine.observer import Observer
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.resources import ResourceTable
 from guesthouse.engine.traps import trap_of
@@ -42,19 +44,6 @@ ENVELOPE_BYTES = 256 * 1024
 """What a result may weigh besides the largest body: headers, and the values around them."""
 GRACE_SECONDS = 0.005
 """How much later than its deadline a guest that waits for a worker is given up: running ones end themselves."""
-
-
-class Observer:
-    """What is told of the host calls of an instance; this one ignores them."""
-
-    def host_call(self, slot: Import, outcome: str) -> None:
-        """A host call was answered; outcome is ok or trap."""
-
-    def host_error(self, slot: Import, error: BaseException) -> None:
-        """A host function raised what is no `GuesthouseError`: a bug of its author."""
-
-    def close_error(self, error: BaseException) -> None:
-        """The `close()` of a resource that the guest had left raised: a bug of its author."""
 
 
 class Instance:
@@ -198,7 +187,7 @@ class Instance:
             if call is None:
                 self._lower(slot, None)
             elif call.blocking:
-                self._awaited = asyncio.to_thread(call.method, self.context, *args)
+                self._awaited = in_thread(call.method, self.context, *args)
                 return False
             else:
                 result = call.method(self.context, *args)
@@ -216,7 +205,7 @@ class Instance:
             raise Trap(f"more than {self.limits.host_calls} host calls", "host-calls")
         values: list[Any] = self.handle.values(slot.param_count)
         if slot.floats:
-            _decode_floats(values, slot.floats)
+            decode_floats(values, slot.floats)
         self._values = values
         self.memory = self.handle.memory()
         budget = self.lift_budget = min(self.limits.lift_bytes, self._invocation_budget)
@@ -346,7 +335,7 @@ class Instance:
         self.memory, value = self.handle.result()
         flat: list[Any] = [value]
         if self.export.floats:
-            _decode_floats(flat, self.export.floats)
+            decode_floats(flat, self.export.floats)
         self.lift_budget = self.limits.response_bytes + ENVELOPE_BYTES
         value = self.export.signature.lift_result(self, flat)
         self.resources.end_call()
@@ -403,12 +392,3 @@ class Instance:
             self.observer.close_error(error)
         finally:
             self._pool.release(self.handle)
-
-
-def _decode_floats(values: list[Any], letters: str) -> None:
-    """Core values come as bits; those of floats become floats."""
-    for index, letter in enumerate(letters):
-        if letter == "f":
-            values[index] = struct.unpack("<f", struct.pack("<I", values[index] & 0xFFFFFFFF))[0]
-        elif letter == "F":
-            values[index] = struct.unpack("<d", struct.pack("<Q", values[index]))[0]

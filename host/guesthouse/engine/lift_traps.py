@@ -63,6 +63,13 @@ def double_of(bits: int) -> float:
     return value
 
 
+def decode_floats(values: list[Any], letters: str) -> None:
+    """Core values come as bits; puts floats in the place of those that are floats by their letter."""
+    for index, letter in enumerate(letters):
+        if letter in "fF":
+            values[index] = (float_of if letter == "f" else double_of)(values[index])
+
+
 LIFT_NAMES: dict[str, Any] = {
     function.__name__: function
     for function in (bad_pointer, over_budget, bad_case, bad_char, bad_text, chars, float_of, double_of)

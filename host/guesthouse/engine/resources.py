@@ -114,6 +114,8 @@ class ResourceTable:
 
     def close_all(self) -> None:
         """Closes every object that the table owns, the newest first; raises the first error once all are closed."""
+        if not (self._owned or self._borrowed or self.moving):
+            return
         objects = [obj for _, obj in self._owned.values()] + self.moving
         self._owned.clear()
         self._borrowed.clear()
