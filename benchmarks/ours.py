@@ -9,8 +9,9 @@ from collections.abc import Callable
 from benchmarks.measure import Run
 from guesthouse._native.api import DONE
 from guesthouse.clock import SYSTEM_CLOCK
-from guesthouse.dispatch.prepared import Entry, Prepared
-from guesthouse.engine.instance import Instance, Observer
+from guesthouse.dispatch.prepared import Prepared
+from guesthouse.engine.instance import Instance
+from guesthouse.engine.observer import Observer
 from guesthouse.host import AsyncHost, Host
 from guesthouse.interfaces.bytes import Buffer
 
@@ -25,11 +26,9 @@ class EngineLayer:
         host.invoke(function)  # links it
         prepared: Prepared = loop.run_until_complete(dispatcher.load(deployment))
         assert prepared.web is not None
-        self._entry: Entry = prepared.web
+        self._callee = prepared.web.callee._replace(observer=Observer())
         self._prepared = prepared
-        self._pool = dispatcher.pool
         self._workers = dispatcher.workers
-        self._observer = Observer()
 
     def by_handle(self, body: bytes) -> Callable[[], object]:
         """Calls the function with its body behind a buffer handle, as the gateway does."""
@@ -40,10 +39,9 @@ class EngineLayer:
         return lambda: self._invoke(("value", body))
 
     def _invoke(self, data: tuple[str, object]) -> object:
-        entry, limits = self._entry, self._prepared.limits
-        deadline_ns = SYSTEM_CLOCK.monotonic_ns() + limits.deadline_ms * 1_000_000
-        instance = Instance(self._pool, self._prepared.pre, limits, deadline_ns, None, self._observer)
-        if instance.start(entry.export, entry.target, (data,)) != DONE:
+        deadline_ns = SYSTEM_CLOCK.monotonic_ns() + self._prepared.deadline_ns
+        instance = Instance(self._callee, deadline_ns, None)
+        if instance.start((data,)) != DONE:
             self._loop.run_until_complete(instance.settle(self._workers))  # it was cut by the end of its first slice
         response = instance.result()
         instance.close()

@@ -28,6 +28,7 @@ from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.outcome import Outcome
 from guesthouse.engine.engine import engine_of_process
 from guesthouse.engine.linker import Linker
+from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.wit import Abi
 from guesthouse.errors import Cancelled, Draining, HostError, NotFound
 from guesthouse.interfaces import standard
@@ -116,18 +117,21 @@ class AsyncHost:
         ]
         calls = [call for interface in self.interfaces for call in interface.host_calls()]
         linker = Linker(self.engine, self._abi(), calls)
-        self.deployer = Deployer(self.engine, linker, self.interfaces, artefacts, self.registry, self.metrics, clock)
+        pool = InstancePool(min(slots or self.engine.slots, self.engine.slots))
+        self.deployer = Deployer(
+            self.engine, linker, self.interfaces, artefacts, self.registry, pool, self.metrics, clock
+        )
         self.dispatcher = late.dispatcher = Dispatcher(
             self.registry,
             self.deployer.prepare,
-            min(slots or self.engine.slots, self.engine.slots),
+            pool,
             self.metrics,
             self.logs,
             Spawns(self.database, clock),
             self._log_interface().system,
             clock,
         )
-        pool, spawner = self.dispatcher.pool, self.dispatcher.spawner
+        spawner = self.dispatcher.spawner
         self.metrics.gauge("pool_slots", "How many guests may be alive at once", lambda: pool.slots)
         self.metrics.gauge("pool_in_use", "Guests that are alive", lambda: pool.in_use)
         self.metrics.gauge("spawns_in_flight", "Accepted spawns that have not ended", lambda: spawner.in_flight)

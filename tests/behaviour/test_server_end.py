@@ -194,8 +194,10 @@ def test_a_second_server_on_the_same_data_is_refused_in_one_line(tmp_path: Path)
         assert server.request("GET", "/readyz").status == 200
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
-def test_an_address_that_others_reach_is_refused_in_one_line_without_a_token(tmp_path: Path, address: str) -> None:
+@pytest.mark.parametrize(("address", "own"), [("0.0.0.0", "//127.0.0.1:"), ("::", "//[::1]:")])
+def test_an_address_that_others_reach_is_refused_in_one_line_without_a_token(
+    tmp_path: Path, address: str, own: str
+) -> None:
     """With the command that makes one; with a token it is served, to those who show it."""
     where = ("--data-dir", tmp_path / "data")
     if ":" in address and not has_ipv6():
@@ -206,7 +208,7 @@ def test_an_address_that_others_reach_is_refused_in_one_line_without_a_token(tmp
     assert "guesthouse token create" in error
     token = guesthouse("token", "create", "me", "--scope", "read", "--quiet", *where).out.strip()
     with served(tmp_path / "data", "--host", address) as server:
-        server.url = server.url.replace(f"[{address}]", "[::1]").replace(address, "127.0.0.1")
+        server.url = "http:" + own + server.url.rpartition(":")[2]
         assert server.request("GET", "/functions/manage").status == 401
         server.token = token
         assert server.request("GET", "/functions/manage").json == {"functions": []}

@@ -200,7 +200,7 @@ def test_events_arrive_one_by_one_to_the_last(server: Served) -> None:
     """In order, and then the stream ends as HTTP ends it."""
     with send(server, "ticker?events=3&every_ms=50&ids") as sock:
         said = read_until(sock, b"0\r\n\r\n")
-    assert re.findall(rb"id: (\d)", said) == [b"1", b"2", b"3"]
+    assert re.findall(rb"\nid: (\d)", said) == [b"1", b"2", b"3"]
 
 
 @pytest.mark.parametrize("function", ["sleeper", "ticker?events=1000000&every_ms=1", "ticker?events=9&every_ms=99999"])
@@ -300,7 +300,9 @@ def test_metrics_are_what_prometheus_wants(server: Served) -> None:
         assert not (family.type == "histogram" and "duration" in name) or name.endswith("_seconds")
         for sample in family.samples:
             assert family.type != "counter" or sample.name in (f"{name}_total", f"{name}_created")
-            assert all(re.fullmatch(r"[a-z][a-z_]*", label) and "\n" not in sample.labels[label] for label in sample.labels)
+            assert all(
+                re.fullmatch(r"[a-z][a-z_]*", label) and "\n" not in sample.labels[label] for label in sample.labels
+            )
     check_histograms(ours)
     assert ours["guesthouse_info"].samples[0].labels["version"]
 
@@ -325,7 +327,9 @@ def test_invocations_are_counted_by_how_they_end(server: Served) -> None:
     def counts() -> dict[str, float]:
         family = server.families()["guesthouse_invocations"]
         return {
-            name: sum(s.value for s in family.samples if s.labels == labels(name, outcome) and s.name.endswith("_total"))
+            name: sum(
+                s.value for s in family.samples if s.labels == labels(name, outcome) and s.name.endswith("_total")
+            )
             for name, outcome in expected.items()
         }
 

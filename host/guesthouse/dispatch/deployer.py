@@ -15,10 +15,12 @@ from weakref import WeakValueDictionary
 from guesthouse._native.handle import ModuleHandle
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.dispatch.dispatcher import Dispatcher
+from guesthouse.dispatch.observer import HostCallObserver
 from guesthouse.dispatch.prepared import Prepared, check_memory, kind_of
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.linker import InstancePre, Linker
 from guesthouse.engine.module import GuestModule
+from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.unbundle import unbundle
 from guesthouse.errors import HostError, InvalidModule, LinkError
 from guesthouse.interfaces.base import Interface
@@ -61,6 +63,7 @@ class Deployer:
         interfaces: Iterable[Interface],
         artefacts: ArtefactStore,
         registry: Registry,
+        pool: InstancePool,
         metrics: Metrics,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -74,6 +77,8 @@ class Deployer:
         }
         self._artefacts = artefacts
         self._registry = registry
+        self._pool = pool
+        self._observer = HostCallObserver(metrics)
         self._metrics = metrics
         self._clock = clock
         self._programs: WeakValueDictionary[str, InstancePre] = WeakValueDictionary()
@@ -93,7 +98,7 @@ class Deployer:
         replaced = self._registry.get(namespace, name)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
         current = self._registry.get(namespace, name)
-        prepared = Prepared(stored, pre, self._metrics, self._classes)
+        prepared = self._prepared(stored, pre)
         self._configure(stored, pre)
         if current is stored:
             dispatcher.adopt(prepared, replaced)
@@ -106,7 +111,7 @@ class Deployer:
             wasm = self._registry.wasm(deployment.digest)
             pre = self._link(unbundle(wasm), deployment.digest)
         self._configure(deployment, pre)
-        return Prepared(deployment, pre, self._metrics, self._classes)
+        return self._prepared(deployment, pre)
 
     def inspect(self, wasm: bytes) -> Inspection:
         """What can be said of a module without running it.  Raises `InvalidModule` for what is none."""
@@ -133,6 +138,9 @@ class Deployer:
         )
 
     # -- steps
+
+    def _prepared(self, deployment: Deployment, pre: InstancePre) -> Prepared:
+        return Prepared(deployment, pre, self._pool, self._observer, self._metrics, self._classes)
 
     def _check(self, wasm: bytes, manifest: Manifest) -> tuple[InstancePre, str]:
         module = unbundle(wasm)

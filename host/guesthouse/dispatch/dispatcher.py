@@ -7,6 +7,7 @@ Must not know how requests come in.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,8 +16,6 @@ from guesthouse.dispatch.outcome import Outcome
 from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.dispatch.running import Running
 from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
-from guesthouse.engine.linker import Import
-from guesthouse.engine.observer import Observer
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import BadRequest, BodyTooLarge, Draining
@@ -33,22 +32,6 @@ LAST_SECONDS = 2.0
 """How long a drain waits for what it has cancelled: a guest that computes ends with its slice."""
 
 log = logger(__name__)
-
-
-class HostCallObserver(Observer):
-    """Counts host calls, and tells the host's log of those whose author made a mistake."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def host_call(self, slot: Import, outcome: str) -> None:
-        self._metrics.host_call(slot.interface, slot.function, outcome)
-
-    def host_error(self, slot: Import, error: BaseException) -> None:
-        log.error("host function failed", interface=slot.interface, function=slot.function, exc_info=error)
-
-    def close_error(self, error: BaseException) -> None:
-        log.error("a resource could not be closed", exc_info=error)
 
 
 class Loading:
@@ -74,7 +57,7 @@ class Dispatcher:
         self,
         registry: Registry,
         prepare: Callable[[Deployment], Prepared],
-        slots: int,
+        pool: InstancePool,
         metrics: Metrics,
         logs: FunctionLogs,
         spawns: Spawns,
@@ -89,8 +72,7 @@ class Dispatcher:
         self.system = system
         """Tells an invocation's log, and where its guest sends it, of something that the host did."""
         self.clock = clock
-        self.observer = HostCallObserver(metrics)
-        self.pool = InstancePool(slots)
+        self.pool = pool
         self.workers = Workers()
         self.draining = False
         self.waiting: set[Running] = set()
@@ -98,7 +80,7 @@ class Dispatcher:
         self.patience: float | None = None
         """Seconds that those may take from now on, besides their deadline; `None` until a drain has waited enough."""
         self._id_prefix = clock.random_bytes(8).hex()
-        self._count = 0
+        self._next_number = itertools.count(1).__next__  # one step of the interpreter: threads never get the same
         self.spawner = SpawnQueue(self, registry, spawns, metrics, clock)
 
     # -- calling
@@ -182,8 +164,7 @@ class Dispatcher:
 
     def new_id(self) -> str:
         """A new invocation id: unique, in the order of their making within one process."""
-        self._count += 1
-        return f"{self._id_prefix}{self._count:012x}"
+        return f"{self._id_prefix}{self._next_number():012x}"
 
     # -- deployments
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from guesthouse._native.handle import Target
+from guesthouse.engine.instance import Callee
 from guesthouse.engine.linker import Export, InstancePre
+from guesthouse.engine.observer import Observer
+from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.types import BorrowType, OptionType, OwnType
 from guesthouse.errors import BadRequest, InvalidModule
 from guesthouse.limits import PAGE, Limits
@@ -44,8 +47,7 @@ def kind_of(pre: InstancePre) -> str:
 class Entry:
     """One export of a deployment, with all that a call of it needs."""
 
-    export: Export
-    target: Target
+    callee: Callee
     recorder: Recorder
     takes_buffer: bool
     """The newer interfaces take `data`, which may be a buffer; the older ones take plain bytes."""
@@ -57,21 +59,41 @@ class Entry:
         for index, name, owner, optional in self.handles:
             if index < len(args) and not isinstance(args[index], owner) and not (optional and args[index] is None):
                 found = f"{type(args[index]).__name__} {args[index]!r:.60}"
-                raise TypeError(f"{self.export.function}: {name}: expected a {owner.__name__}, got {found}")
+                raise TypeError(f"{self.callee.export.function}: {name}: expected a {owner.__name__}, got {found}")
 
 
 class Prepared:
     """A deployment, linked, with its limits made ready for the native side."""
 
-    __slots__ = ("_classes", "_entries", "_metrics", "deadline_ns", "deployment", "limits", "pre", "spawn", "web")
+    __slots__ = (
+        "_classes",
+        "_entries",
+        "_metrics",
+        "_observer",
+        "_pool",
+        "deadline_ns",
+        "deployment",
+        "limits",
+        "pre",
+        "spawn",
+        "web",
+    )
 
     def __init__(
-        self, deployment: Deployment, pre: InstancePre, metrics: Metrics, classes: Mapping[tuple[str, str], type]
+        self,
+        deployment: Deployment,
+        pre: InstancePre,
+        pool: InstancePool,
+        observer: Observer,
+        metrics: Metrics,
+        classes: Mapping[tuple[str, str], type],
     ) -> None:
         self.deployment = deployment
         self.pre = pre
         self.limits = deployment.manifest.limits
         self.deadline_ns = self.limits.deadline_ms * 1_000_000
+        self._pool = pool
+        self._observer = observer
         self._metrics = metrics
         self._classes = classes
         self._entries: dict[tuple[str, str], Entry] = {}
@@ -115,7 +137,8 @@ class Prepared:
             tables=limits.table_elements,
             realloc_slices=max(1, limits.realloc_ms // SLICE_MS),
         )
-        return Entry(export, target, self._metrics.recorder(self.deployment.path, mode), takes_buffer)
+        callee = Callee(self._pool, self.pre, export, target, limits, self._observer)
+        return Entry(callee, self._metrics.recorder(self.deployment.path, mode), takes_buffer)
 
 
 def check_memory(limits: Limits, memory_min: int) -> None:

@@ -54,12 +54,12 @@ class Running(Invocation):
         self.response = response
         if response is not None:
             response.invocation_id = id
-        limits = self.limits = prepared.limits
+        self.limits = prepared.limits
         self._dispatcher = dispatcher
         self._entry = entry
         started = self._started_ns = dispatcher.clock.monotonic_ns()
         self.deadline_ns = started + prepared.deadline_ns
-        self._instance = Instance(dispatcher.pool, prepared.pre, limits, self.deadline_ns, self, dispatcher.observer)
+        self._instance = Instance(entry.callee, self.deadline_ns, self)
 
     @property
     def log(self) -> InvocationLog:  # type: ignore[override]
@@ -71,9 +71,8 @@ class Running(Invocation):
 
     def start(self, args: tuple[Any, ...], *, on_loop: bool = True) -> Outcome | None:
         """Runs the first slice; the outcome, or `None` where `wait` has to carry on."""
-        entry = self._entry
         try:
-            status = self._instance.start(entry.export, entry.target, args, on_loop=on_loop)
+            status = self._instance.start(args, on_loop=on_loop)
             if status == DONE:
                 self._take()
                 return self._finish() if self._closers is None and self._complete_now() else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from types import CoroutineType
-from typing import Any
+from typing import Any, NamedTuple
 
 from guesthouse._native.api import DONE, FAILED, HOST_CALL, YIELDED
 from guesthouse._native.handle import Target
@@ -46,6 +46,17 @@ GRACE_SECONDS = 0.005
 """How much later than its deadline a guest that waits for a worker is given up: running ones end themselves."""
 
 
+class Callee(NamedTuple):
+    """What an instance is made of and for: shared by all calls of one export of a deployment."""
+
+    pool: InstancePool
+    pre: InstancePre
+    export: Export
+    target: Target
+    limits: Limits
+    observer: Observer
+
+
 class Instance:
     """One guest.  It is also the `LiftContext` of its values: `memory`, `resources` and `lift_budget` are for that."""
 
@@ -67,46 +78,41 @@ class Instance:
     _turn = 0
     _buried = False
     _future: asyncio.Future[None] | None = None
+    _calls = 0
+    _lifted = 0
 
-    def __init__(
-        self, pool: InstancePool, pre: InstancePre, limits: Limits, deadline_ns: int, context: Any, observer: Observer
-    ) -> None:
-        self.handle = pool.acquire()
-        self._pool = pool
-        self.pre = pre
-        self.limits = limits
+    def __init__(self, callee: Callee, deadline_ns: int, context: Any) -> None:
+        self.handle = callee.pool.acquire()
+        self.callee = callee
         self.deadline_ns = deadline_ns
         self.context = context
-        self.observer = observer
-        self.resources = ResourceTable(limits.resources)
-        self._invocation_budget = limits.invocation_lift_bytes
-        self.calls_left = limits.host_calls
+        self.resources = ResourceTable(callee.limits.resources)
 
     @property
     def function(self) -> object:
         """What it is an instance of."""
-        return self.pre
+        return self.callee.pre
 
     # -- running, in the caller's thread
 
-    def start(self, export: Export, target: Target, args: tuple[Any, ...], *, on_loop: bool = True) -> int:
+    def start(self, args: tuple[Any, ...], *, on_loop: bool = True) -> int:
         """Instantiates, calls the export and runs the first slice; returns a status.
 
         Outside of the loop's thread (`on_loop=False`) it stops at the first host call that is not local.  Raises `TypeError` or
         `ValueError` where the arguments do not fit the export's WIT type; the instance is closed then.
         """
-        self.export = export
-        self._target = target
+        callee = self.callee
+        export = callee.export
         try:
             plan = self._plan = export.signature.lower_params(self, args)
         except BaseException:
             self._next = NOTHING
             self._release()
             raise
-        if self.pre.hot:
+        if callee.pre.hot:
             return YIELDED
         self._next = CONTINUE
-        status = self.handle.start(target, self.deadline_ns, plan.blob, export.flat, plan.blocks)
+        status = self.handle.start(callee.target, self.deadline_ns, plan.blob, export.flat, plan.blocks)
         if status == DONE:
             self.status = status
             return status
@@ -116,7 +122,7 @@ class Instance:
     def _progress(self, status: int) -> int:
         """Answers host calls for as long as that needs no waiting and no worker."""
         while status == HOST_CALL:
-            if not self._on_loop and not self.pre.imports[self.handle.fields.slot].local:
+            if not self._on_loop and not self.callee.pre.imports[self.handle.fields.slot].local:
                 break
             if not self._serve_call():
                 status = WAITING
@@ -127,7 +133,9 @@ class Instance:
         if status == FAILED:
             self._failed()
         elif status == YIELDED:
-            self.pre.hot = True  # at once: a thousand calls of this function may come before the loop's next turn
+            self.callee.pre.hot = (
+                True  # at once: a thousand calls of this function may come before the loop's next turn
+            )
         self.status = status
         return status
 
@@ -171,7 +179,10 @@ class Instance:
             if self._buried:
                 self._next = START
                 return FAILED
-            return self.handle.start_released(self._target, self.deadline_ns, plan.blob, self.export.flat, plan.blocks)
+            callee = self.callee
+            return self.handle.start_released(
+                callee.target, self.deadline_ns, plan.blob, callee.export.flat, plan.blocks
+            )
         if action == TRAP:
             return self.handle.answer_trap(str(self.error))
         return self.handle.go_on_released()
@@ -180,7 +191,7 @@ class Instance:
 
     def _serve_call(self) -> bool:
         """Lifts, calls and lowers; False where the function has to be awaited."""
-        slot = self._slot = self.pre.imports[self.handle.fields.slot]
+        slot = self._slot = self.callee.pre.imports[self.handle.fields.slot]
         try:
             args = self._lift(slot)
             call = slot.call
@@ -200,17 +211,18 @@ class Instance:
         return True
 
     def _lift(self, slot: Import) -> tuple[Any, ...]:
-        self.calls_left -= 1
-        if self.calls_left < 0:
-            raise Trap(f"more than {self.limits.host_calls} host calls", "host-calls")
+        limits = self.callee.limits
+        self._calls += 1
+        if self._calls > limits.host_calls:
+            raise Trap(f"more than {limits.host_calls} host calls", "host-calls")
         values: list[Any] = self.handle.values(slot.param_count)
         if slot.floats:
             decode_floats(values, slot.floats)
         self._values = values
         self.memory = self.handle.memory()
-        budget = self.lift_budget = min(self.limits.lift_bytes, self._invocation_budget)
+        budget = self.lift_budget = min(limits.lift_bytes, limits.invocation_lift_bytes - self._lifted)
         args = slot.lift(self, values)
-        self._invocation_budget -= budget - self.lift_budget
+        self._lifted += budget - self.lift_budget
         return (self, *args) if slot.needs_guest else args
 
     def _lower(self, slot: Import, result: Any) -> None:
@@ -220,7 +232,7 @@ class Instance:
             raise HostError(f"a host function answered what is not its result: {error}") from error
         self._next = ANSWER
         self.memory = b""
-        self.observer.host_call(slot, "ok")
+        self.callee.observer.host_call(slot, "ok")
 
     def _trap(self, slot: Import, error: BaseException) -> None:
         """The host function raised: whatever it was, this guest traps and nobody else is touched (F21)."""
@@ -229,7 +241,7 @@ class Instance:
         if isinstance(error, GuesthouseError):
             self.error = error
             if isinstance(error, HostError):
-                self.observer.host_error(slot, error)
+                self.callee.observer.host_error(slot, error)
         elif isinstance(error, TimeoutError) and self._seconds_left() == 0.0:
             self.error = self._late()
         else:
@@ -237,8 +249,8 @@ class Instance:
                 f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}"
             )
             self.error.__cause__ = error
-            self.observer.host_error(slot, error)
-        self.observer.host_call(slot, "trap")
+            self.callee.observer.host_error(slot, error)
+        self.callee.observer.host_call(slot, "trap")
 
     def read(self, pointer: int, length: int) -> bytes:
         """Guest memory, for host functions without a WIT type; traps out of bounds."""
@@ -302,7 +314,7 @@ class Instance:
         async with asyncio.timeout(self._seconds_left() + GRACE_SECONDS):
             await future
         if self.status == DONE and self.handle.fields.slices == 0:
-            self.pre.hot = False  # it began here and never yielded: the first slice would have been enough
+            self.callee.pre.hot = False  # it began here and never yielded: the first slice would have been enough
         return self.status
 
     def slice_ended(self, status: int) -> None:
@@ -323,7 +335,7 @@ class Instance:
             future.set_result(None)
 
     def _late(self) -> DeadlineExceeded:
-        return DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
+        return DeadlineExceeded(f"the deadline of {self.callee.limits.deadline_ms} ms passed")
 
     def _seconds_left(self) -> float:
         return max(0.0, (self.deadline_ns - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
@@ -332,12 +344,13 @@ class Instance:
 
     def result(self) -> Any:
         """The lifted result of a call that is done.  Raises `Trap` where the guest's bytes are not valid."""
+        callee = self.callee
         self.memory, value = self.handle.result()
         flat: list[Any] = [value]
-        if self.export.floats:
-            decode_floats(flat, self.export.floats)
-        self.lift_budget = self.limits.response_bytes + ENVELOPE_BYTES
-        value = self.export.signature.lift_result(self, flat)
+        if callee.export.floats:
+            decode_floats(flat, callee.export.floats)
+        self.lift_budget = callee.limits.response_bytes + ENVELOPE_BYTES
+        value = callee.export.signature.lift_result(self, flat)
         self.resources.end_call()
         return value
 
@@ -357,12 +370,12 @@ class Instance:
             return
         self._account()
         if self.error is None:
-            self.error = trap_of(self.handle.fields, self.handle.message(), self.limits)
+            self.error = trap_of(self.handle.fields, self.handle.message(), self.callee.limits)
         self._release()
 
     def _account(self) -> None:
         fuel_left, self.peak_memory, fuel_known = self.handle.used()
-        self.fuel_used = self._target.fuel - fuel_left if fuel_known else None
+        self.fuel_used = self.callee.target.fuel - fuel_left if fuel_known else None
 
     def _bury(self, error: GuesthouseError) -> None:
         """Gives up a guest that is not done: ends it at once, or when it comes back from its worker's thread."""
@@ -389,6 +402,6 @@ class Instance:
         try:
             self.resources.close_all()
         except BaseException as error:
-            self.observer.close_error(error)
+            self.callee.observer.close_error(error)
         finally:
-            self._pool.release(self.handle)
+            self.callee.pool.release(self.handle)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from guesthouse.errors import BadRequest, BodyTooLarge, InvalidModule, NotFound
 from guesthouse.gateway import documents
+from guesthouse.gateway.auth import PARAMETER
 from guesthouse.gateway.routes import MANAGE, READ
 from guesthouse.gateway.services import Principal
 from guesthouse.limits import MiB
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 WASM_TYPE: Final = "application/wasm"
 _SPACE: Final = dict.fromkeys(b"\r\n\t ")
-_PARAMETERS: Final = frozenset({"description", "environment", "limits", "grants", "token"})
+_PARAMETERS: Final = frozenset({"description", "environment", "limits", "grants", PARAMETER})
 
 
 class Literal(BaseModel):
@@ -58,6 +59,8 @@ class Manage:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == WASM_TYPE:
             wasm, options = await _read(request, most), _from_query(request)
         else:
+            if request.query_params.keys() - {PARAMETER}:
+                raise BadRequest("with JSON the options belong into the document, not into the query")
             body = await _read(request, most * 4 // 3 + most // 32 + MiB)
             wasm, options = await asyncio.to_thread(_from_json, body)
         if len(wasm) > most:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from guesthouse.gateway.auth import OWN_HEADER, PARAMETER
 from guesthouse.gateway.manage import WASM_TYPE, DeployDocument
 from guesthouse.gateway.problems import PROBLEM_TYPE
-from guesthouse.gateway.routes import PUBLIC, ROUTES, Route
+from guesthouse.gateway.routes import INVOKE, PUBLIC, ROUTES, Route
+from guesthouse.gateway.schemas import ANSWERS, FUNCTION, PATH, PROBLEM, QUERY, Schema
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
 _DEFINITIONS: Final = "#/components/schemas/Deploy/$defs/{model}"
 _PROBLEM: Final = {"$ref": "#/components/responses/Problem"}
+_PROBLEM_CONTENT: Final = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_SECURITY: Final = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": OWN_HEADER},
+    "parameter": {"type": "apiKey", "in": "query", "name": PARAMETER},
+}
+"""Where a token may stand; one of them is enough, and a host without any token wants none."""
 
 
 def describe(version: str) -> dict[str, Any]:
@@ -26,36 +35,43 @@ def describe(version: str) -> dict[str, Any]:
         "info": {"title": "guesthouse", "version": version, "summary": "Functions in WebAssembly, called over HTTP"},
         "paths": paths,
         "components": {
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "responses": {"Problem": {"description": "What went wrong (RFC 9457)", "content": _content(PROBLEM_TYPE)}},
-            "schemas": {"Deploy": DeployDocument.model_json_schema(ref_template=_DEFINITIONS)},
+            "securitySchemes": _SECURITY,
+            "responses": {"Problem": {"description": PROBLEM["description"], "content": _PROBLEM_CONTENT}},
+            "schemas": {
+                "Deploy": DeployDocument.model_json_schema(ref_template=_DEFINITIONS),
+                "Function": FUNCTION,
+                "Problem": PROBLEM,
+            },
         },
     }
 
 
 def _operation(route: Route, method: str) -> dict[str, Any]:
-    answered = "default" if route.status == 0 else str(route.status)
-    responses: dict[str, Any] = {answered: {"description": route.summary}}
-    if route.answer:
-        responses[answered]["content"] = _content(route.answer)
     operation: dict[str, Any] = {
         "operationId": f"{route.name}-{method}" if route.method == "*" else route.name,
         "summary": route.summary,
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in re.findall(r"{(\w+)}", route.path)
-        ],
-        "responses": {**responses, "4XX": _PROBLEM, "5XX": _PROBLEM},
-        "security": [] if route.scope == PUBLIC else [{"token": []}, {}],
+        "parameters": _parameters(route),
+        "responses": _responses(route),
+        "security": [] if route.scope == PUBLIC else [*({name: []} for name in _SECURITY), {}],
     }
     if route.name == "deploy":
         schema = {"$ref": "#/components/schemas/Deploy"}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}, **_content(WASM_TYPE)},
-        }
+        content = {"application/json": {"schema": schema}, WASM_TYPE: {"schema": {}}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
-def _content(media_type: str) -> dict[str, Any]:
-    return {media_type: {}}
+def _parameters(route: Route) -> list[Schema]:
+    in_path = [{"name": name, "in": "path", "required": True, **PATH[name]} for name in re.findall(r"{(\w+)}", route.path)]
+    in_query = [{"name": name, "in": "query", **described} for name, described in QUERY.get(route.name, {}).items()]
+    return in_path + in_query
+
+
+def _responses(route: Route) -> dict[str, Any]:
+    if route.scope == INVOKE:  # a function's own errors are no problems of ours
+        content = {route.answer: {}, **_PROBLEM_CONTENT}
+        return {"default": {"description": "What the function answers, or a problem", "content": content}}
+    answer: dict[str, Any] = {"description": route.summary}
+    if route.answer:
+        answer["content"] = {route.answer: {"schema": ANSWERS[route.name]} if route.name in ANSWERS else {}}
+    return {str(route.status): answer, "4XX": _PROBLEM, "5XX": _PROBLEM}

@@ -1,0 +1,25 @@
+"""`HostCallObserver`: what the host learns of the calls that guests make of it."""
+
+from __future__ import annotations
+
+from guesthouse.engine.linker import Import
+from guesthouse.engine.observer import Observer
+from guesthouse.telemetry import Metrics, logger
+
+log = logger(__name__)
+
+
+class HostCallObserver(Observer):
+    """Counts host calls, and tells the host's log of those whose author made a mistake."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def host_call(self, slot: Import, outcome: str) -> None:
+        self._metrics.host_call(slot.interface, slot.function, outcome)
+
+    def host_error(self, slot: Import, error: BaseException) -> None:
+        log.error("host function failed", interface=slot.interface, function=slot.function, exc_info=error)
+
+    def close_error(self, error: BaseException) -> None:
+        log.error("a resource could not be closed", exc_info=error)
