@@ -175,8 +175,7 @@ def _figures(measured: Groups, beside: dict[str, dict[str, float]], reused_best:
         Figure(
             "wasmtime-py-fresh-vs-template-host-invoke", template[WASMTIME].best / ours_best, 8.0, "x", at_most=False
         ),
-        Figure("busy-thread-p99-closed-loop", beside["serve, closed"]["p99"] / 1e3, 2.0, "ms"),
-        Figure("busy-thread-p99-paced", beside["serve, paced"]["p99"] / 1e3, 2.0, "ms"),
+        Figure("busy-thread-p99", beside["serve, closed"]["p99"] / 1e3, 2.0, "ms"),
     ]
 
 

@@ -219,9 +219,9 @@ def run(quick: bool) -> Result:
         Figure(f"p99-beside-{SPINNERS}-spinners-{where.replace(' ', '-').lower()}", _difference_ms(found), 5.0, "ms")
         for where, found in spinning.items()
     ]
-    for name, found in kept.items():
-        figures.append(Figure(f"suspended-{name}-resident", found["kib_each"], 30.0, "KiB"))
-        figures.append(Figure(f"suspended-{name}-over-the-cap-refused", float(found["next_is_refused"]), 1, "", False))
+    waiting = kept["wait"]
+    figures.append(Figure("suspended-resident", waiting["kib_each"], 30.0, "KiB"))
+    figures.append(Figure("suspended-over-the-cap-refused", float(waiting["next_is_refused"]), 1, "", False))
     bars = {
         "p99 of a steady caller": {
             f"{where}, {when}": _median_ms(found[key], "p99")

@@ -1,6 +1,6 @@
 """What every hostile test asserts once its guest has done its worst: the host is as it was before.
 
-`unharmed` measures before and after.  `often` multiplies what a test repeats where GUESTHOUSE_SOAK is set: the short
+`unharmed` measures before and after.  `often` multiplies what a test repeats where TEST_SOAK is set: the short
 version runs with every change, the long one is for a night.
 """
 
@@ -23,7 +23,7 @@ from guesthouse.engine.engine import CONFIG
 from guesthouse.engine.instance import Instance
 from guesthouse.errors import GuesthouseError
 
-SOAK = 100 if os.environ.get("GUESTHOUSE_SOAK") else 1
+SOAK = 100 if os.environ.get("TEST_SOAK") else 1
 LATE = 0.4
 """Seconds by which a machine of two busy cores may miss a time; the target stands in the test's docstring."""
 PATIENCE = 30

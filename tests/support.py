@@ -15,7 +15,7 @@ import wasmtime
 from guesthouse import Host
 
 ROOT = Path(__file__).parents[1]
-GUESTS = Path(os.environ.get("GUESTHOUSE_GUESTS", ROOT / "guests" / "prebuilt"))
+GUESTS = Path(os.environ.get("TEST_GUESTS", ROOT / "guests" / "prebuilt"))
 """Where the built guests are: the committed ones, or those that CI has just built from source."""
 FORMS = ("wasip2", "wasip1")
 """The forms in which every behaviour is tested."""

@@ -34,7 +34,7 @@ from guesthouse import Host, Ok
 from guesthouse.cli.output import percentile
 
 ROOT = Path(__file__).resolve().parents[1]
-PREBUILT = Path(os.environ.get("GUESTHOUSE_GUESTS", ROOT / "guests" / "prebuilt"))
+PREBUILT = Path(os.environ.get("TEST_GUESTS", ROOT / "guests" / "prebuilt"))
 FORMS = ("wasip2", "wasip1")
 """In these every guest is shown, each in a namespace of that name; in the third form, those of `ALSO`."""
 ALSO = {("echo", "unknown-unknown"), ("greet", "unknown-unknown")}

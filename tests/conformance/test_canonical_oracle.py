@@ -1,6 +1,6 @@
 """Our canonical ABI and wasmtime's component model agree: same bytes written, same values read, same verdict on nonsense.
 
-`GUESTHOUSE_SOAK=1` tries a hundred times more.  Run alone, this is the test to change the code generators by.
+`TEST_SOAK=1` tries a hundred times more.  Run alone, this is the test to change the code generators by.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from guesthouse.engine.types import EnumType, Primitive, TupleType, Type, Varian
 from unit.fake_guest import FakeGuest
 from unit.wit_strategies import typed_values, values
 
-EXAMPLES = 15_000 if os.environ.get("GUESTHOUSE_SOAK") else 150
+EXAMPLES = 15_000 if os.environ.get("TEST_SOAK") else 150
 IMAGE = 1024
 """Where what a value points to lies in a guest's image; the value itself lies lower."""
 VALUE_AT = 64

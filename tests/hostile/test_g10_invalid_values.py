@@ -210,7 +210,7 @@ ANSWERS = {
     "letter": ("i32", i32s(0xD800), "char"),
     "choice": ("i32", i32s(3), "discriminant"),
     "case": ("i32", i32s(1024), "discriminant"),
-    "texts": ("i32", i32s(1024), "outside the memory"),
+    "texts": ("i32", i32s(1024), "not aligned"),
     "maybe": ("i32", i32s(1040), "discriminant"),
 }
 

@@ -101,7 +101,7 @@ def test_a_guest_has_only_so_many_at_once(leaking: Host) -> None:
 
 
 def test_a_list_of_more_than_it_may_have_traps(leaking: Host) -> None:
-    """In the middle of lowering an answer: what was made for it is closed all the same."""
+    """In the middle of lowering an answer: what the guest was given is closed; what it was not given never was its own."""
     leaking.deploy(
         "greedy",
         wat(f"""(module (import "{HOST}" "many" (func $many (param i32 i32)))
@@ -111,6 +111,8 @@ def test_a_list_of_more_than_it_may_have_traps(leaking: Host) -> None:
     assert leaking.call("greedy", "run", LIMIT, interface=RUNNER) == 1
     error = failure(leaking, "greedy", "run", LIMIT + 10, interface=RUNNER)
     assert getattr(error, "reason", "") == "resource-limit"
+    assert Thing.alive == 9
+    Thing.alive = 0
 
 
 def test_dropping_makes_room(leaking: Host) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wasmtime import wat2wasm
 
-PREBUILT = Path(os.environ.get("GUESTHOUSE_GUESTS", Path(__file__).parents[2] / "guests" / "prebuilt"))
+PREBUILT = Path(os.environ.get("TEST_GUESTS", Path(__file__).parents[2] / "guests" / "prebuilt"))
 
 BYTES = """
   (import "demo:bytes/bytes@1.0.3" (instance $bytes

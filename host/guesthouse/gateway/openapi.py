@@ -62,7 +62,9 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
 
 
 def _parameters(route: Route) -> list[Schema]:
-    in_path = [{"name": name, "in": "path", "required": True, **PATH[name]} for name in re.findall(r"{(\w+)}", route.path)]
+    in_path = [
+        {"name": name, "in": "path", "required": True, **PATH[name]} for name in re.findall(r"{(\w+)}", route.path)
+    ]
     in_query = [{"name": name, "in": "query", **described} for name, described in QUERY.get(route.name, {}).items()]
     return in_path + in_query
 
