@@ -71,6 +71,8 @@ def test_an_hour_of_sleep_ends_at_the_deadline(host: Host, form: str) -> None:
 @pytest.mark.parametrize("time_ns", [HOUR, (1 << 63) - 1, -1], ids=["an hour", "292 years", "the largest number"])
 def test_every_way_to_sleep_ends_at_the_deadline(host: Host, way: str, time_ns: int) -> None:
     """Both generations of WASI, and times that no clock will ever show."""
+    if way == "subscribe-instant" and time_ns == HOUR:
+        time_ns = 1 << 60  # the guest's clock begins somewhere after an hour
     host.deploy("sleeps", wat(f"(module {SLEEPS[way].replace('TIME', str(time_ns))})"), limits={"deadline_ms": 60})
     began = time.monotonic()
     error = failure(host, "sleeps", "run", interface=RUNNER)

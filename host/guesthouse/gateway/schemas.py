@@ -53,7 +53,7 @@ FUNCTION: Final[Schema] = {
         "namespace": _NAME,
         "name": _NAME,
         "version": {"type": "integer", "minimum": 1},
-        "kind": {"enum": ["spawn", "library"]},
+        "kind": {"enum": ["web", "spawn", "library"]},
         "digest": {**TEXT, "pattern": "^sha256:[0-9a-f]{64}$"},
         "size": {**COUNT, "description": "Of the module, in bytes"},
         "created_at": {**TEXT, "format": "date-time"},
