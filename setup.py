@@ -13,7 +13,9 @@ class BuildWithWit(build_py):
     def run(self):
         super().run()
         if not self.editable_mode:
-            shutil.copytree(Path(__file__).parent / "abi", Path(self.build_lib) / "guesthouse" / "abi", dirs_exist_ok=True)
+            shutil.copytree(
+                Path(__file__).parent / "abi", Path(self.build_lib) / "guesthouse" / "abi", dirs_exist_ok=True
+            )
 
 
 setup(

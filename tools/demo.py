@@ -175,7 +175,12 @@ def server_for(upstream_url: str) -> Iterator[Server]:
     """A server with an empty data directory, whose guests may reach one address."""
     with tempfile.TemporaryDirectory(prefix="guesthouse-demo-") as folder:
         config = Path(folder, "guesthouse.toml")
-        outbound = ("[outbound]", 'schemes = ["http"]', f'hosts = ["{upstream_url}"]', 'allow_addresses = ["127.0.0.1"]')
+        outbound = (
+            "[outbound]",
+            'schemes = ["http"]',
+            f'hosts = ["{upstream_url}"]',
+            'allow_addresses = ["127.0.0.1"]',
+        )
         config.write_text("\n".join(outbound))
         command = [sys.executable, "-m", "guesthouse", "serve", "--json", "--port", "0", "--log-level", "warning"]
         command += ["--config", str(config), "--data-dir", f"{folder}/data"]
@@ -349,9 +354,7 @@ def guests() -> list[tuple[str, str, bytes]]:
         (entry["name"], entry["form"], (PREBUILT / entry["file"]).read_bytes())
         for form in (*FORMS, "unknown-unknown")
         for entry in entries
-        if entry["form"] == form
-        and not entry["hostile"]
-        and (form in FORMS or (entry["name"], form) in ALSO)
+        if entry["form"] == form and not entry["hostile"] and (form in FORMS or (entry["name"], form) in ALSO)
     ]
 
 

@@ -189,7 +189,9 @@ class AsyncHost:
         self.dispatcher.forget(deployment)
         self.metrics.forget(deployment.path)
         self.logs.forget(deployment.path)
-        return await self.registry.delete(namespace, name)
+        deleted = await self.registry.delete(namespace, name)
+        self.dispatcher.forget(deployment)  # once more: a call that came meanwhile has linked it again
+        return deleted
 
     async def invoke(
         self,

@@ -76,7 +76,9 @@ def test_an_idle_connection_ends_quietly(server: Server) -> None:
         assert [status for status, _ in split_answers(read_all(sock))] == [200]
 
 
-@pytest.mark.parametrize("framing", [b"Content-Length: 50000", b"Content-Length: 5000000", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 50000", b"Content-Length: 5000000", b"Transfer-Encoding: chunked"]
+)
 def test_bodies_have_a_slowest_rate(server: Server, framing: bytes) -> None:
     """Held or streamed: 408, or the end where the function had begun its answer."""
     with server.connect() as sock:
@@ -106,7 +108,8 @@ def test_a_guest_that_reads_a_body_that_stops_is_cancelled(server: Server) -> No
     server.add("reads", reads)
     with server.connect() as sock:
         sock.sendall(
-            b"POST /functions/default/reads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n" + b"a" * 300_000
+            b"POST /functions/default/reads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500000\r\n\r\n"
+            + b"a" * 300_000
         )
         assert [status for status, _ in split_answers(read_all(sock))] == [408]
     assert ended.wait(TIMEOUT)

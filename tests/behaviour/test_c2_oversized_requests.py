@@ -65,9 +65,7 @@ def test_a_chunk_that_is_all_extension_is_refused(server: Server) -> None:
 
 def test_trailers_without_end_are_refused(server: Server) -> None:
     """What follows a body is bounded too."""
-    head = (
-        b"POST /functions/default/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: "
-    )
+    head = b"POST /functions/default/echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: "
     assert refused(server, head, b"a" * 50_000, 50) == [400]
 
 

@@ -180,7 +180,8 @@ IN_STEP = {
     # RFC 9112, section 2.2: empty lines before a request are skipped
     "empty lines before": b"\r\n\r\n" + headers(b"Content-Length: 4\r\n"),
     # section 3: lenient about spaces in the request line; there is no other reading of these bytes
-    "two spaces in the first line": line(b"POST  /functions/default/echo  HTTP/1.1", HOST + b"Content-Length: 4\r\n") + b"abcd",
+    "two spaces in the first line": line(b"POST  /functions/default/echo  HTTP/1.1", HOST + b"Content-Length: 4\r\n")
+    + b"abcd",
     "upgrade with a body": headers(b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n"),
     "upgrade with chunks": headers(b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + TE, CHUNKS),
 }
@@ -241,7 +242,10 @@ def test_what_follows_connection_close_is_not_a_request(server: Server) -> None:
 def test_an_early_answer_does_not_turn_the_rest_of_the_body_into_a_request(server: Server) -> None:
     """Refused before its body came: the body is thrown away, and the connection closes."""
     with server.connect() as sock:
-        send(sock, b"POST /functions/default/nobody HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + CANARY)
+        send(
+            sock,
+            b"POST /functions/default/nobody HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + CANARY,
+        )
         send(sock, CANARY * 10)
         answers = list(split_answers(read_all(sock)))
     assert [status for status, _ in answers] == [404]

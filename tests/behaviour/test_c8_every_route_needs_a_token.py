@@ -63,7 +63,9 @@ def test_a_token_without_the_scope_is_403(server: Server, route: Route, scope: s
 
 
 @pytest.mark.parametrize(
-    "route", [route for route in ROUTES if "{name}" in route.path or route.name == "metrics"], ids=lambda route: route.name
+    "route",
+    [route for route in ROUTES if "{name}" in route.path or route.name == "metrics"],
+    ids=lambda route: route.name,
 )
 def test_a_token_for_one_function_is_403_for_others(server: Server, route: Route) -> None:
     """Functions that it is not for, in its namespace and in another one, and the host as a whole."""

@@ -47,7 +47,16 @@ def test_help_is_shown_without_importing_anything_heavy():
     modules = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "host")}, capture_output=True, text=True, check=True
     ).stdout.split()
-    heavy = {"rich", "httpx2", "pydantic", "asyncio", "uvloop", "starlette", "guesthouse.host", "guesthouse._native.api"}
+    heavy = {
+        "rich",
+        "httpx2",
+        "pydantic",
+        "asyncio",
+        "uvloop",
+        "starlette",
+        "guesthouse.host",
+        "guesthouse._native.api",
+    }
     assert not heavy & set(modules)
 
 
@@ -106,7 +115,8 @@ def test_a_body_can_come_from_a_file(running, tmp_path):
 def test_path_query_header_and_method_reach_the_function(running):
     """`NAME/PATH?QUERY`, `-q`, `-H` and `-X`; authorization is the function's own."""
     said = running(
-        *("invoke", "headers/a%20b/c d?x=1#2", "-q", "y=a&b", "-X", "get"), *("-H", "X-One: 1", "-H", "Authorization: mine")
+        *("invoke", "headers/a%20b/c d?x=1#2", "-q", "y=a&b", "-X", "get"),
+        *("-H", "X-One: 1", "-H", "Authorization: mine"),
     )
     request = json.loads(said.out)
     assert request["path"] == "a b/c d"
@@ -177,7 +187,9 @@ def test_limits_and_grants_are_those_of_the_deployment(running):
     said = running("deploy", built("proxy"), "--grant", "cache")
     assert said.status == 1
     assert "not granted: http" in said.err
-    assert running("deploy", built("echo"), "--name", "tight", "--limit", "request_bytes=4", "--env", "A=b=c").status == 0
+    assert (
+        running("deploy", built("echo"), "--name", "tight", "--limit", "request_bytes=4", "--env", "A=b=c").status == 0
+    )
     assert running("invoke", "tight", "-d", "12345").status == 1
     function = next(found for found in running("ls", "--json").json if found["name"] == "tight")
     assert function["limits"] == {"request_bytes": 4}

@@ -15,7 +15,9 @@ DEMO = ROOT / "tools" / "demo.py"
 def demo(*names: str) -> subprocess.CompletedProcess[str]:
     """Runs the demo for some guests, with few calls of each."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "host"), "DEMO_CALLS": "3", "NO_COLOR": "1"}
-    return subprocess.run([sys.executable, str(DEMO), *names], env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, str(DEMO), *names], env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_every_example_has_a_story():

@@ -115,7 +115,10 @@ def test_an_address_in_use_is_said_in_one_line() -> None:
 
 def test_a_host_name_that_means_nothing_is_said_in_one_line() -> None:
     """It is the configuration's mistake."""
-    with pytest.raises(BadRequest, match=r"nowhere\.invalid"), Server({"listen": {"host": "nowhere.invalid", "port": 1}}):
+    with (
+        pytest.raises(BadRequest, match=r"nowhere\.invalid"),
+        Server({"listen": {"host": "nowhere.invalid", "port": 1}}),
+    ):
         pass
 
 

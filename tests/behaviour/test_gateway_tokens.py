@@ -50,7 +50,10 @@ def test_authorization_is_the_guests_where_the_token_is_elsewhere(server: Server
 
 def test_other_parameters_stay(server: Server) -> None:
     """Only the token is taken out."""
-    assert server.request("GET", "/functions/default/inspect?a=b&token=secret&c=d").json["query"] == [["a", "b"], ["c", "d"]]
+    assert server.request("GET", "/functions/default/inspect?a=b&token=secret&c=d").json["query"] == [
+        ["a", "b"],
+        ["c", "d"],
+    ]
 
 
 @pytest.mark.parametrize(

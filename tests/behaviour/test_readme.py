@@ -22,7 +22,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: f"line {TEXT[: TEXT.index(code)].count(chr(10)) + 1}")
+@pytest.mark.parametrize(
+    "code", blocks("python"), ids=lambda code: f"line {TEXT[: TEXT.index(code)].count(chr(10)) + 1}"
+)
 def test_a_python_example_prints_what_it_says(tmp_path, code):
     """Each `print` with a comment prints that comment."""
     (tmp_path / "hello.wasm").write_bytes(built("greet").read_bytes())

@@ -112,7 +112,9 @@ def deploy_all(host: Host, **limits: int) -> list[tuple[str, str, tuple[Any, ...
             for way, body in WAYS.items():
                 if "block" in way and realloc is SLOW_REALLOC:
                     continue
-                name = f"{when}-{way}-{'slow' if realloc is SLOW_REALLOC else 'plain'}".replace(" ", "-").replace(",", "")
+                name = f"{when}-{way}-{'slow' if realloc is SLOW_REALLOC else 'plain'}".replace(" ", "-").replace(
+                    ",", ""
+                )
                 if when == "starting" and way not in ("loop", "calls"):
                     continue  # there is no memory to answer into yet: it traps, which is tried elsewhere
                 host.deploy(name, module(body, early, realloc), limits=limits)

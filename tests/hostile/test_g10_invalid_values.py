@@ -241,7 +241,11 @@ REALLOCS = {"zero": 0, "unaligned": 4097, "at the end": 65536, "just too far": 6
 @pytest.mark.parametrize("way", ["argument", "answer", "later answer"])
 def test_an_allocator_that_answers_nonsense_traps(host: Host, pointer: int, way: str) -> None:
     """A pointer outside memory, or not aligned for what comes there."""
-    calls = {"argument": "(nop)", "answer": "(call $text (i32.const 16))", "later answer": "(call $texts (i32.const 16))"}
+    calls = {
+        "argument": "(nop)",
+        "answer": "(call $text (i32.const 16))",
+        "later answer": "(call $texts (i32.const 16))",
+    }
     host.deploy(
         "allocates",
         wat(f"""(module (import "{HOST}" "text" (func $text (param i32)))

@@ -108,7 +108,11 @@ def test_every_valid_text_passes_unchanged(host: Host, text: str) -> None:
 @pytest.mark.parametrize("call", ["many", "pair"])
 def test_invalid_text_inside_a_value_traps(host: Host, call: str) -> None:
     """The second of two texts."""
-    values = "(i32.const 512) (i32.const 2)" if call == "many" else "(i32.const 1024) (i32.const 2) (i32.const 1026) (i32.const 1)"
+    values = (
+        "(i32.const 512) (i32.const 2)"
+        if call == "many"
+        else "(i32.const 1024) (i32.const 2) (i32.const 1026) (i32.const 1)"
+    )
     params = "i32 i32" if call == "many" else "i32 i32 i32 i32"
     host.deploy(
         "text",

@@ -205,8 +205,11 @@ def test_a_handle_of_another_guest_is_nothing_here(host: Host) -> None:
     host.deploy("looks", module(f"(call $look {N})"))
     stolen = host.call("answers", "run", 0, interface=RUNNER)
     assert host.call("looks", "run", stolen, interface=RUNNER) == 10
-    host.deploy("early", wat(f"""(module {IMPORTS}
-      (func (export "{RUNNER}#run") (param i32) (result i32) (call $look (local.get 0))))"""))
+    host.deploy(
+        "early",
+        wat(f"""(module {IMPORTS}
+      (func (export "{RUNNER}#run") (param i32) (result i32) (call $look (local.get 0))))"""),
+    )
     error = failure(host, "early", "run", stolen, interface=RUNNER)
     assert getattr(error, "reason", "") == "resource"
 

@@ -78,7 +78,11 @@ LEAVING = {
 @pytest.mark.parametrize("when", ["argument", "plain answer", "later answer"])
 def test_the_allocator_may_not_leave(host: Host, leaving: str, when: str) -> None:
     """A host call from inside `cabi_realloc` is a trap of this guest, in every state in which the host calls it."""
-    call = {"argument": "(nop)", "plain answer": "(call $text (i32.const 16))", "later answer": "(call $text-later (i32.const 16))"}
+    call = {
+        "argument": "(nop)",
+        "plain answer": "(call $text (i32.const 16))",
+        "later answer": "(call $text-later (i32.const 16))",
+    }
     host.deploy(
         "leaves",
         wat(f"""(module {IMPORTS}

@@ -111,7 +111,9 @@ def test_recursion_before_the_call_traps(host: Host, where: str) -> None:
     """In a start function there is no memory yet that the host could answer into: that traps as well."""
     host.deploy(
         "early",
-        wat(f'(module {IMPORTS} {REALLOC} {where} (func (export "{RUNNER}#run") (param i32) (result i32) (i32.const 1)))'),
+        wat(
+            f'(module {IMPORTS} {REALLOC} {where} (func (export "{RUNNER}#run") (param i32) (result i32) (i32.const 1)))'
+        ),
     )
     assert isinstance(failure(host, "early", "run", 0, interface=RUNNER), Trap)
 

@@ -96,7 +96,9 @@ def test_a_real_guest_that_floods_ends(host: Host, name: str, form: str) -> None
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_flood_ends_at_its_deadline(host: Host, call: str) -> None:
     """However fast the host answers, and whether that needs a turn of the loop or none."""
-    host.deploy("flood", module(call), limits={"host_calls": 1 << 40, "deadline_ms": 100, "invocation_lift_bytes": 1 << 50})
+    host.deploy(
+        "flood", module(call), limits={"host_calls": 1 << 40, "deadline_ms": 100, "invocation_lift_bytes": 1 << 50}
+    )
     began = time.monotonic()
     assert type(failure(host, "flood", "run", interface=RUNNER)).__name__ == "DeadlineExceeded"
     assert time.monotonic() - began < 0.1 + LATE
@@ -105,7 +107,9 @@ def test_a_flood_ends_at_its_deadline(host: Host, call: str) -> None:
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_floods_leave_others_their_turn(host: Host, call: str) -> None:
     """Beside ten floods another function is answered; the target is a p99 of 20 ms."""
-    host.deploy("flood", module(call), limits={"host_calls": 1 << 40, "deadline_ms": 600, "invocation_lift_bytes": 1 << 50})
+    host.deploy(
+        "flood", module(call), limits={"host_calls": 1 << 40, "deadline_ms": 600, "invocation_lift_bytes": 1 << 50}
+    )
 
     async def attack(inner: AsyncHost) -> list[float]:
         floods = [asyncio.ensure_future(inner.call("flood", "run", interface=RUNNER)) for _ in range(10)]

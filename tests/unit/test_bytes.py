@@ -5,11 +5,12 @@ import gc
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import BodyTooLarge, Cancelled
 from guesthouse.interfaces.bytes import Buffer, BytesInterface, StreamFailed, collect, discard, peek, stream
-from hypothesis import given
-from hypothesis import strategies as st
 from unit.interface_fakes import chunks, invocation, now
 
 BYTES = BytesInterface()

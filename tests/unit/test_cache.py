@@ -4,13 +4,14 @@ import hashlib
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
 from guesthouse.engine.values import Err, Ok
 from guesthouse.interfaces.bytes import Buffer, StreamFailed, peek
 from guesthouse.interfaces.cache import CONDITIONS, CacheInterface, Item, MemoryCache, holds
 from guesthouse.interfaces.cache.memory import ENTRY_BYTES
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from unit.interface_fakes import SimulatedClock, calls, chunks, deployment, invocation, now
 
 RUN = invocation()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from guesthouse.engine.values import Err, Ok
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.log import LogInterface

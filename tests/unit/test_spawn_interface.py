@@ -1,6 +1,7 @@
 """Spawning as a guest sees it: a start, or a value that says why not."""
 
 import pytest
+
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import AdmissionFull, BodyTooLarge, Draining, HostError, NotFound, Unavailable
 from guesthouse.interfaces.bytes import Buffer, Data, StreamFailed

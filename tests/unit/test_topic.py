@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from guesthouse.engine.values import Err, Ok
 from guesthouse.interfaces.bytes import Buffer, StreamFailed
 from guesthouse.interfaces.topic import Message, SlowSubscriber, Subscription, TopicBroker, TopicInterface
-from hypothesis import given
-from hypothesis import strategies as st
 from unit.interface_fakes import calls, chunks, deployment, invocation, now
 
 RUN = invocation()

@@ -4,6 +4,9 @@ import inspect
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from guesthouse.engine.values import Err, Ok
 from guesthouse.engine.wit import Abi
 from guesthouse.errors import DeadlineExceeded, Trap
@@ -12,8 +15,6 @@ from guesthouse.interfaces.cache import MemoryCache
 from guesthouse.interfaces.topic import TopicBroker
 from guesthouse.limits import Limits
 from guesthouse.registry.deployment import Manifest
-from hypothesis import given
-from hypothesis import strategies as st
 from unit.interface_fakes import SimulatedClock, close, deployment
 from unit.wasi_world import MS, SECOND, World
 

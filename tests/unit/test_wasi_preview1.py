@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterable
 
 import pytest
+
 from guesthouse.errors import DeadlineExceeded, Trap
 from unit.wasi_world import MS, P1, SECOND, Guest, World
 

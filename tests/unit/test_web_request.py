@@ -7,7 +7,6 @@ from unit.interface_fakes import calls, invocation
 WEB = WebInterface()
 
 
-
 def test_request_metadata_is_taken_once() -> None:
     """The second call answers the empty form of headers, query, token and path; method and id stay."""
     run = invocation(

@@ -3,14 +3,15 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import BadAnswer, Cancelled
 from guesthouse.interfaces.bytes import Buffer, StreamFailed
 from guesthouse.interfaces.invocation import Invocation, WebRequest
 from guesthouse.interfaces.web import WebInterface, check_headers, check_status, finish_stream, stream_of
 from guesthouse.limits import Limits
-from hypothesis import given
-from hypothesis import strategies as st
 from unit.interface_fakes import FakeSink, chunks, invocation, now
 
 WEB = WebInterface()

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from guesthouse.engine.types import (
     BorrowType,
     EnumType,

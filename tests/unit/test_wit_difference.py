@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from guesthouse.engine.types import FuncType, Primitive, TupleType, Type
 from guesthouse.engine.wit import Abi, describe_difference
 

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 from random import Random
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from guesthouse.engine.types import (
     BorrowType,
     EnumType,
@@ -25,8 +28,6 @@ from guesthouse.engine.types import (
 )
 from guesthouse.engine.wit import Abi
 from guesthouse.errors import BadRequest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 U64 = Primitive("u64")
 FILES = {file.name: file.read_text() for file in (Path(__file__).resolve().parents[2] / "abi").rglob("*.wit")}

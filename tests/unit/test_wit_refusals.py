@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from guesthouse.engine.wit import Abi
 from guesthouse.errors import BadRequest
 

@@ -95,13 +95,12 @@ class Deployer:
         check_name("function", name)
         async with self._compiling:
             pre, kind = await asyncio.to_thread(self._check, wasm, manifest)
-        replaced = self._registry.get(namespace, name)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
         current = self._registry.get(namespace, name)
         prepared = self._prepared(stored, pre)
         self._configure(stored, pre)
         if current is stored:
-            dispatcher.adopt(prepared, replaced)
+            dispatcher.adopt(prepared)
         return stored
 
     def prepare(self, deployment: Deployment) -> Prepared:

@@ -178,15 +178,17 @@ class Dispatcher:
                 self.forget(deployment)  # it was replaced meanwhile: who still calls it brings it along
         return prepared
 
-    def adopt(self, prepared: Prepared, replaced: Deployment | None) -> None:
-        """Takes a deployment that was linked at deploy, and forgets the one it replaces; running calls keep theirs."""
+    def adopt(self, prepared: Prepared) -> None:
+        """Takes a deployment that was linked at deploy, and forgets those it replaces; running calls keep theirs."""
+        path = prepared.deployment.path
+        for older in list(self._prepared.values()):  # several, where deploys of one function overlap
+            if older.deployment.path == path:
+                self.forget(older.deployment)
         self._prepared[id(prepared.deployment)] = prepared
-        self.forget(replaced)
 
-    def forget(self, deployment: Deployment | None) -> None:
+    def forget(self, deployment: Deployment) -> None:
         """Drops what was kept for a deployment that is not current any more."""
-        if deployment is not None:
-            self._prepared.pop(id(deployment), None)
+        self._prepared.pop(id(deployment), None)
 
     def takes_stream(self, deployment: Deployment) -> bool:
         """Whether a web function can be given its body while it arrives; functions of the older interface cannot."""

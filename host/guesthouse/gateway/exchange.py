@@ -118,9 +118,9 @@ class Exchange:
 
     async def read(self) -> bytes:
         """The next piece of the body; empty at its end; raises `Cancelled` when the client is gone before it."""
-        if self.expects_continue and not self.started:
+        if self.expects_continue and not self.started and not self.gone:
             self.expects_continue = False
-            self.protocol.transport.write(CONTINUE)
+            self.protocol.write(CONTINUE)
         while not self._body and self.more_body:
             if self.gone:
                 raise Cancelled("the client went away")
@@ -158,12 +158,12 @@ class Exchange:
         head = "".join(lines).encode()
         self.started = True
         if not body or status in BODILESS or self.method == "HEAD":
-            self.protocol.transport.write(head)
+            self.protocol.write(head)
         elif len(body) <= ONE_WRITE:
-            self.protocol.transport.write(head + body)
+            self.protocol.write(head + body)
         else:
-            self.protocol.transport.write(head)
-            self.protocol.transport.write(body)
+            self.protocol.write(head)
+            self.protocol.write(body)
         self._end()
 
     def refuse(self, error: GuesthouseError, invocation_id: str = "") -> None:
@@ -197,7 +197,7 @@ class Exchange:
     def finish(self) -> None:
         """Ends a streamed answer."""
         if self._framing == CHUNKED and not self.gone:
-            self.protocol.transport.write(b"0\r\n\r\n")
+            self.protocol.write(b"0\r\n\r\n")
         self._end()
 
     def abort(self) -> None:
@@ -279,15 +279,15 @@ class Exchange:
             self._framing = NO_BODY
         end = "\r\n" if self._stays_open() else "connection: close\r\n\r\n"
         head = f"{STATUS_LINES[status]}{self.protocol.watch.date_line}{lines}{framing}{end}"
-        self.protocol.transport.write(head.encode())
+        self.protocol.write(head.encode())
 
     def _write(self, data: bytes) -> None:
         if not data or self.gone:
             return
         if self._framing == CHUNKED:
-            self.protocol.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.protocol.write(b"%x\r\n%b\r\n" % (len(data), data))
         elif self._framing == UNTIL_CLOSE:
-            self.protocol.transport.write(data)
+            self.protocol.write(data)
 
     def _stays_open(self) -> bool:
         """Whether the connection is of use after this answer: not if the client is still sending what nobody reads."""

@@ -91,9 +91,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
         self.watch.leave(self._address)
-        for exchange in (self._active, self.receiving):
-            if exchange is not None:
-                exchange.lose()
+        self._lose()
         self._waiting.clear()
         self._active = self.receiving = None
         self.flow.resume_writing()
@@ -101,6 +99,17 @@ class Protocol(Deadlines, HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """The client has ended its side, and so the connection: as uvicorn does."""
+        self._lose()
+
+    def _lose(self) -> None:
+        for exchange in (self._active, self.receiving):
+            if exchange is not None:
+                exchange.lose()
+
+    def write(self, data: bytes) -> None:
+        """Sends `data`, unless the connection is closing, of which nobody has been told yet."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -327,8 +336,8 @@ class Protocol(Deadlines, HttpToolsProtocol):
 
     def refuse(self, error: GuesthouseError) -> None:
         """Answers nothing more on this connection but `error`, after what is being answered."""
-        if self._refusal is not None or self.transport.is_closing():
-            return
+        if self._over or self.transport.is_closing():
+            return  # it has its last answer already
         self._refusal, self._over = error, True
         self.head_since = 0.0
         receiving, self.receiving = self.receiving, None

@@ -66,7 +66,10 @@ def configure_logging(json: bool = False, level: str = "info", stream: TextIO | 
     renderer: Any = (
         structlog.processors.JSONRenderer(serializer=_dumps)
         if json
-        else structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=(stream or sys.stderr).isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # the others print local variables: bodies and tokens
+        )
     )
     last: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     last += [_format_exception, renderer] if json else [renderer]
