@@ -287,7 +287,8 @@ def test_every_core_type_comes_back_as_it_went(host: Host, name: str, letter: st
     """As the argument and the result of a host function that waits; the guest compares the bits (of a NaN: that it is one)."""
     compare = f"({letter}.eq (local.get $a) (local.get $b))"
     if letter[0] == "f":
-        compare = f"(i32.or {compare} (i32.and (f64.ne {wide('a', letter)} {wide('a', letter)}) (f64.ne {wide('b', letter)} {wide('b', letter)})))"
+        nan_a, nan_b = (f"(f64.ne {wide(name, letter)} {wide(name, letter)})" for name in "ab")
+        compare = f"(i32.or {compare} (i32.and {nan_a} {nan_b}))"
     for value in values:
         host.deploy(
             "core",
