@@ -74,9 +74,9 @@ def test_a_response_that_is_too_large_is_an_error(form: str) -> None:
     """Said to be large, or large without saying: neither is kept."""
 
     async def attack() -> None:
-        async with Upstream(lambda _: response(b"x" * (1 << 20))) as upstream:
-            async with AsyncHost(slots=16, outbound=OutboundConfig(POLICY)) as host:
-                await host.deploy("fetch", guest("fetch", form), limits={"http_response_bytes": 100_000})
-                assert "error" in json.loads((await host.invoke("fetch", order(upstream, "/"))).body)
+        large = Upstream(lambda _: response(b"x" * (1 << 20)))
+        async with large as upstream, AsyncHost(slots=16, outbound=OutboundConfig(POLICY)) as host:
+            await host.deploy("fetch", guest("fetch", form), limits={"http_response_bytes": 100_000})
+            assert "error" in json.loads((await host.invoke("fetch", order(upstream, "/"))).body)
 
     asyncio.run(attack())

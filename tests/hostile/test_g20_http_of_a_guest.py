@@ -101,8 +101,15 @@ def test_headers_that_are_the_hosts_are_the_hosts(form: str) -> None:
 
     async def attack() -> None:
         async with Upstream() as upstream, fetching(form) as fetch:
-            forged = [("Host", "other.example"), ("Content-Length", "5"), ("Transfer-Encoding", "chunked"), ("Connection", "x")]
-            answer = await fetch(upstream.url("/", "up.example"), headers=[*forged, ("X-Mine", "1")], verb="POST", body="body")
+            forged = [
+                ("Host", "other.example"),
+                ("Content-Length", "5"),
+                ("Transfer-Encoding", "chunked"),
+                ("Connection", "x"),
+            ]
+            answer = await fetch(
+                upstream.url("/", "up.example"), headers=[*forged, ("X-Mine", "1")], verb="POST", body="body"
+            )
             assert answer["status"] == 200
             (received,) = upstream.requests
             assert received.values("host") == [f"up.example:{upstream.port}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -135,10 +136,8 @@ def test_the_scan_finds_what_there_is(host: Host) -> None:
 
 def leave(host: Host, name: str) -> None:
     """Calls a guest that leaves canaries, however it ends."""
-    try:
+    with contextlib.suppress(GuesthouseError):
         host.call(name, "run", 0, interface=RUNNER)
-    except GuesthouseError:
-        pass
 
 
 @pytest.mark.parametrize("when", ["called", "starting", "initializing"])
