@@ -125,6 +125,14 @@ def test_a_malformed_option_is_400(server: Server, query: str) -> None:
     assert server.deployer.deployed == []
 
 
+def test_options_beside_a_document_are_400_and_not_ignored(server: Server) -> None:
+    """Somebody who takes grants away has to be heard; a token may stand there."""
+    document = json.dumps({"inline_wasm": BASE64}).encode()
+    assert server.request("PUT", PATH + "?grants=", document).status == 400
+    assert server.deployer.deployed == []
+    assert server.request("PUT", PATH + "?token=any", document).status == 204
+
+
 def test_no_grants_is_not_the_same_as_none_given(server: Server) -> None:
     """An empty list takes everything away."""
     for query, grants in (("", None), ("?grants=", [])):

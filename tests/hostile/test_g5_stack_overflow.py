@@ -13,6 +13,8 @@ from support import FORMS, guest, wat
 
 HOST = "test:g5/host@1.0.0"
 RUNNER = "test:g5/runner@1.0.0"
+MEMORY_MIB = 96
+"""A stack that was used once keeps its pages, up to 512 KiB, and the pool takes its warm slots in turn."""
 
 
 class Deep(Interface):

@@ -120,3 +120,10 @@ def test_an_error_does_not_repeat_the_value(tmp_path: Path) -> None:
     with pytest.raises(BadRequest) as raised:
         load(None, written(tmp_path, '[listen]\nport = "hunter2"'))
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_flag_does_not_hide_a_mistake_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would come out on the day when the flag goes."""
+    monkeypatch.setenv("GUESTHOUSE_LISTEN__PORT", "none")
+    with pytest.raises(BadRequest, match=r"listen\.port"):
+        load({"listen": {"port": 1}})

@@ -303,6 +303,20 @@ def test_the_hosts_log_is_one_json_object_a_line() -> None:
 
 
 @pytest.mark.usefixtures("_logging")
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_shows_no_values(as_json: bool) -> None:
+    """Local variables hold tokens and what clients sent."""
+    stream, token = io.StringIO(), "gh_secret"
+    configure_logging(json=as_json, stream=stream)
+    try:
+        raise ValueError(len(token))
+    except ValueError as error:
+        logger("part").error("failed", exc_info=error)
+    assert "ValueError: 9" in stream.getvalue()
+    assert token not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("_logging")
 def test_configuring_the_log_twice_writes_once() -> None:
     """The last one counts."""
     first, second = io.StringIO(), io.StringIO()

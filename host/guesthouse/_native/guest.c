@@ -265,6 +265,7 @@ static int advance(gh_guest *guest) {
 }
 
 static int run(gh_guest *guest) {
+  if (!guest->future) return GH_FAILED;
   for (;;) {
     if (!wasmtime_call_future_poll(guest->future)) {
       gh_refresh_memory(guest);
@@ -355,7 +356,9 @@ int gh_post_return(gh_guest *guest) {
   return run(guest);
 }
 
-void gh_finish(gh_guest *guest) { delete_store(guest); }
+void gh_finish(gh_guest *guest) {
+  if (guest->store) delete_store(guest); /* a signal may end the caller between this and what it does next */
+}
 
 void gh_request_cancel(gh_guest *guest) { atomic_store(&guest->cancelled, true); }
 

@@ -396,10 +396,10 @@ class Instance:
         self._release()
 
     def _release(self) -> None:
-        self._next = NOTHING
-        self.memory = b""
-        self.context = None  # which knows this instance: together they would wait for the garbage collector
         try:
+            self._next = NOTHING
+            self.memory = b""
+            self.context = None  # which knows this instance: together they would wait for the garbage collector
             self.resources.close_all()
         except BaseException as error:
             self.callee.observer.close_error(error)
