@@ -44,8 +44,17 @@ class Gate:
         if not self.closed:
             self.closed = self._tokens.any()
 
-    def check_local(self, host: bytes) -> None:
-        """While there is no token: `Forbidden` for a Host that is not this machine by one of its own names."""
+    def check_local(self, host: bytes, fields: Iterable[tuple[str, bytes]]) -> None:
+        """While there is no token: `Forbidden` for what a page of another site made a browser on this machine send.
+
+        Its Host, or the Origin that browsers add, is not this machine by one of its own names.
+        """
+        self._check_name(host)
+        for name, value in fields:
+            if name == "origin":
+                self._check_name(value.partition(b"://")[2] or b"null")
+
+    def _check_name(self, host: bytes) -> None:
         if host in self._local_hosts:
             return
         name = host.lower()
@@ -79,7 +88,7 @@ class Gate:
         if scope == PUBLIC:
             return LOCAL
         if not self.closed:
-            self.check_local(host)
+            self.check_local(host, fields)
             return LOCAL
         principal, _ = self.identify(fields, query)
         if scope != ANY_TOKEN:

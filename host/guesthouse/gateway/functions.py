@@ -140,7 +140,7 @@ class Functions:
             else:
                 pairs = [pair for pair in pairs if pair[0] != PARAMETER]
         else:
-            self._gate.check_local(exchange.host)
+            self._gate.check_local(exchange.host, fields)
         deployment = self._find(namespace, name)
         if deployment is None:
             raise NotFound("there is no such function")
