@@ -48,7 +48,10 @@ def main() -> int:
         print(error, file=sys.stderr)
         return INVALID
     if len(artefact) > ARTEFACT:
-        print(f"the compiled module has {len(artefact):,} bytes, more than the {ARTEFACT:,} that are kept", file=sys.stderr)
+        print(
+            f"the compiled module has {len(artefact):,} bytes, more than the {ARTEFACT:,} that are kept",
+            file=sys.stderr,
+        )
         return INVALID
     sys.stdout.buffer.write(artefact)
     return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guesthouse._native.handle import Target
-from guesthouse.engine.instance import Callee
+from guesthouse.engine.callee import Callee
 from guesthouse.engine.linker import Export, InstancePre
 from guesthouse.engine.observer import Observer
 from guesthouse.engine.pool import InstancePool

@@ -12,22 +12,19 @@ from __future__ import annotations
 
 import asyncio
 from types import CoroutineType
-from typing import Any, NamedTuple
+from typing import Any
 
 from guesthouse._native.api import DONE, FAILED, HOST_CALL, YIELDED
-from guesthouse._native.handle import Target
 from guesthouse.clock import SYSTEM_CLOCK
+from guesthouse.engine.callee import Callee
 from guesthouse.engine.canonical import EMPTY_PLAN, Plan
 from guesthouse.engine.hostcall import in_thread
 from guesthouse.engine.lift_traps import decode_floats
-from guesthouse.engine.linker import Export, Import, InstancePre
-from guesthouse.engine.observer import Observer
-from guesthouse.engine.pool import InstancePool
+from guesthouse.engine.linker import Import
 from guesthouse.engine.resources import ResourceTable
 from guesthouse.engine.traps import trap_of
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import Cancelled, DeadlineExceeded, GuesthouseError, HostError, Trap
-from guesthouse.limits import Limits
 
 WAITING = 10
 """A status beside those of the native API: an asynchronous host function has to be awaited."""
@@ -44,17 +41,6 @@ ENVELOPE_BYTES = 256 * 1024
 """What a result may weigh besides the largest body: headers, and the values around them."""
 GRACE_SECONDS = 0.005
 """How much later than its deadline a guest that waits for a worker is given up: running ones end themselves."""
-
-
-class Callee(NamedTuple):
-    """What an instance is made of and for: shared by all calls of one export of a deployment."""
-
-    pool: InstancePool
-    pre: InstancePre
-    export: Export
-    target: Target
-    limits: Limits
-    observer: Observer
 
 
 class Instance:
