@@ -46,7 +46,8 @@ def test_guests_whose_upstreams_hang_end_at_their_deadline(form: str) -> None:
                 for outcome in outcomes:
                     assert outcome.result == "deadline" or "error" in json.loads(outcome.body)
                     assert outcome.duration_ns < (1.5 + 1 + LATE) * 1e9
-                assert len([request for request in upstream.requests if "hang" in request.line]) <= 4 * SHARE
+                # So many at once; those that the first ones made room for by their deadline may have come after them.
+                assert len([request for request in upstream.requests if "hang" in request.line]) <= 8 * SHARE
             assert host.dispatcher.pool.in_use == 0
             assert stores()[0] == stores()[1]
         for _ in range(100):

@@ -36,10 +36,7 @@ BOMBS = {
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_a_bomb_is_refused_at_once(host: Host, bomb: str) -> None:
     """The target is less than a second; nothing is stored and the other functions are called as before."""
-    try:
-        wasm = wat(bomb)
-    except Exception:  # the library's own text format has limits, too
-        pytest.skip("the assembler refuses it already")
+    wasm = wat(bomb)
     began = time.process_time()
     with pytest.raises(InvalidModule):
         host.deploy("bomb", wasm)
