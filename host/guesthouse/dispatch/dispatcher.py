@@ -19,7 +19,7 @@ from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import BadRequest, BodyTooLarge, Draining
-from guesthouse.interfaces.bytes import Buffer, collect
+from guesthouse.interfaces.bytes import Buffer
 from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebRequest
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.deployment import Deployment
@@ -241,8 +241,3 @@ class Dispatcher:
         if self.draining:
             raise Draining
         return Running(self, prepared, entry, mode, self.new_id(), request, sink)
-
-
-async def collected(body: Body, limit: int) -> bytes:
-    """A whole request body, for functions of the older interface.  Raises `BodyTooLarge`."""
-    return body if isinstance(body, bytes) else await collect(("buffer", Buffer(source=body, limit=limit)), limit)

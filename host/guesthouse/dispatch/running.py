@@ -34,7 +34,6 @@ class Running(Invocation):
     _status = 0
     _headers: list[tuple[str, str]] = []  # noqa: RUF012  # never changed in place
     _body = b""
-    _streamed = False
     _patience: asyncio.Timeout
 
     def __init__(

@@ -61,15 +61,12 @@ class Export:
 class InstancePre:
     """A program that is linked and ready: its import slots and exports, shared by all invocations of a deployment."""
 
-    __slots__ = ("__weakref__", "exports", "hot", "imports", "program", "used", "uses_types")
+    __slots__ = ("__weakref__", "exports", "hot", "imports", "program", "used")
 
-    def __init__(
-        self, program: ProgramHandle, imports: list[Import], exports: dict[tuple[str, str], Export], typed: bool
-    ) -> None:
+    def __init__(self, program: ProgramHandle, imports: list[Import], exports: dict[tuple[str, str], Export]) -> None:
         self.program = program
         self.imports = imports
         self.exports = exports
-        self.uses_types = typed
         self.used = frozenset(slot.call.owner for slot in imports if slot.call is not None)
         """Words of the host interfaces that it imports: what it must be granted."""
         self.hot = False
@@ -133,7 +130,7 @@ class Linker:
         # The native side calls it with unchecked core values: of another type it would end the process.
         realloc = REALLOC if module.exports.get(REALLOC) == ("iiii", "i") else ""
         program = ProgramHandle(self._engine.handle, native, names, module.memory, realloc)
-        return InstancePre(program, imports, self._exports(module, program), module.world is not None)
+        return InstancePre(program, imports, self._exports(module, program))
 
     # -- imports
 
