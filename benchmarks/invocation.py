@@ -19,9 +19,10 @@ from benchmarks.figures import Figure
 from benchmarks.floor import Floor, build_floor
 from benchmarks.measure import Contestant, Run, interleave, timed
 from benchmarks.report import Result, Table
+from guesthouse.async_host import AsyncHost
 from guesthouse.engine.engine import CONFIG, slots_of_machine
 from guesthouse.engine.unbundle import unbundle
-from guesthouse.host import AsyncHost, Host
+from guesthouse.host import Host
 
 SIZES = {"1 KiB": 1 << 10, "64 KiB": 1 << 16, "1 MiB": 1 << 20}
 PLAIN, SMALL, COPY = "wasip2", "wasip2-small-stack", "copy"

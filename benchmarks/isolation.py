@@ -24,8 +24,8 @@ from benchmarks.figures import Figure
 from benchmarks.floor import Load, build_load
 from benchmarks.measure import percentile
 from benchmarks.report import Result, Table
+from guesthouse.async_host import AsyncHost
 from guesthouse.errors import AdmissionFull
-from guesthouse.host import AsyncHost
 from guesthouse.interfaces.base import Interface, host_call
 from guesthouse.interfaces.invocation import Invocation
 

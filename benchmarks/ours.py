@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from benchmarks.measure import Run
 from guesthouse._native.api import DONE
+from guesthouse.async_host import AsyncHost
 from guesthouse.clock import SYSTEM_CLOCK
 from guesthouse.dispatch.prepared import Prepared
 from guesthouse.engine.instance import Instance
 from guesthouse.engine.observer import Observer
-from guesthouse.host import AsyncHost, Host
+from guesthouse.host import Host
 from guesthouse.interfaces.bytes import Buffer
 
 

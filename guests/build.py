@@ -3,9 +3,10 @@
 
     guests/build.py                    build with the cargo and rustc on PATH into guests/prebuilt
     guests/build.py --out DIR          the same into another folder; guests/prebuilt stays as it is
+    guests/build.py --only NAME...     build just these, and take new dependencies into Cargo.lock
     guests/build.py --check            name the guests whose sources changed since prebuilt was built
 
-A guest is a crate in examples/ or hostile/. What cargo does not know about it stands in its Cargo.toml:
+A guest is a crate in examples/, tests/ or hostile/. What cargo does not know about it stands in its Cargo.toml:
 
     [package.metadata.guest]
     kind = "spawn"                     web (the default), spawn or library
@@ -17,6 +18,7 @@ A guest is a crate in examples/ or hostile/. What cargo does not know about it s
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
@@ -25,13 +27,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 WORKSPACE = Path(__file__).resolve().parent
 PREBUILT = WORKSPACE / "prebuilt"
-FOLDERS = ("examples", "hostile")
+FOLDERS = ("examples", "tests", "hostile")
 KINDS = ("web", "spawn", "library")
 
 
@@ -143,12 +146,13 @@ def private_paths(target_dir: Path) -> dict[Path, str]:
     return {path: name for path, name in paths.items() if path != Path(path.anchor)}
 
 
-def compile_form(form: Form, chosen: list[Guest], target_dir: Path, jobs: int | None) -> Path:
+def compile_form(form: Form, chosen: list[Guest], target_dir: Path, jobs: int | None, locked: bool) -> Path:
     """Builds the guests in one form; answers the folder they are in, until the next form is built."""
     remap = [f"--remap-path-prefix={path}={name}" for path, name in private_paths(target_dir).items()]
     environment = os.environ | {"CARGO_ENCODED_RUSTFLAGS": "\x1f".join((*remap, *form.flags))}
     packages = [word for guest in chosen for word in ("-p", guest.name)]
-    command = ["cargo", "build", "--release", "--locked", "--target", form.target, "--target-dir", str(target_dir)]
+    command = ["cargo", "build", "--release", "--target", form.target, "--target-dir", str(target_dir)]
+    command += ["--locked"] if locked else []
     command += ["--jobs", str(jobs)] if jobs else []
     if subprocess.run([*command, *packages], cwd=WORKSPACE, env=environment, check=False).returncode:
         raise Failure(f"the build of {form.name} failed")
@@ -162,10 +166,14 @@ def require_no_private_path(file: Path, target_dir: Path) -> None:
             raise Failure(f"{file.name} holds the path {path} of this machine")
 
 
-def build_form(form: Form, out: Path, target_dir: Path, jobs: int | None) -> Iterator[dict[str, Any]]:
+def build_form(
+    form: Form, out: Path, target_dir: Path, jobs: int | None, only: set[str] | None
+) -> Iterator[dict[str, Any]]:
     """Builds one form and copies it to `out`; yields an entry of the manifest for each guest."""
-    chosen = [guest for guest in guests() if guest.has(form)]
-    folder = compile_form(form, chosen, target_dir, jobs)
+    chosen = [guest for guest in guests() if guest.has(form) and (only is None or guest.name in only)]
+    if not chosen:
+        return
+    folder = compile_form(form, chosen, target_dir, jobs, locked=only is None)
     for guest in chosen:
         file = out / guest.file(form)
         shutil.copyfile(folder / guest.artifact(), file)
@@ -192,17 +200,32 @@ def read_manifest(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def build(out: Path, target_dir: Path, jobs: int | None) -> None:
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lets one build at a time write to `folder`, whose manifest it reads first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build(out: Path, target_dir: Path, jobs: int | None, only: set[str] | None = None) -> None:
     toolchain = require_toolchain()
-    output("cargo", "fetch", "--locked")
-    out.mkdir(parents=True, exist_ok=True)
-    stale = {entry["file"] for entry in read_manifest(out)}
-    entries = [entry for form in FORMS for entry in build_form(form, out, target_dir, jobs)]
-    entries.sort(key=lambda entry: (entry["name"], entry["form"]))
-    for file in stale - {entry["file"] for entry in entries}:
-        (out / file).unlink(missing_ok=True)
-    text = json.dumps({"toolchain": toolchain, "guests": entries}, indent=2)
-    (out / "manifest.json").write_text(text + "\n", "utf-8")
+    unknown = (only or set()) - {guest.name for guest in guests()}
+    if unknown:
+        raise Failure(f"there is no guest {', '.join(sorted(unknown))}")
+    output("cargo", "fetch", *([] if only else ["--locked"]))
+    with alone(out):
+        before = read_manifest(out)
+        entries = [entry for form in FORMS for entry in build_form(form, out, target_dir, jobs, only)]
+        built = {entry["file"] for entry in entries}
+        replaced = {entry["file"] for entry in before if only is None or entry["name"] in only}
+        entries += [entry for entry in before if entry["file"] not in replaced]
+        entries.sort(key=lambda entry: (entry["name"], entry["form"]))
+        for file in replaced - built:
+            (out / file).unlink(missing_ok=True)
+        text = json.dumps({"toolchain": toolchain, "guests": entries}, indent=2)
+        (out / "manifest.json").write_text(text + "\n", "utf-8")
     size = sum((out / entry["file"]).stat().st_size for entry in entries)
     print(f"{len(entries)} files, {size / 1e6:.1f} MB, in {out}")
 
@@ -226,6 +249,7 @@ def outdated(folder: Path) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Builds the guests.")
     parser.add_argument("--check", action="store_true", help="build nothing; exit 1 if prebuilt guests are outdated")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these guests; the others stay as they are")
     parser.add_argument("--out", type=Path, default=PREBUILT, metavar="DIR", help="instead of guests/prebuilt")
     parser.add_argument("--target-dir", type=Path, default=WORKSPACE / "target", metavar="DIR", help="cargo's files")
     parser.add_argument("--jobs", "-j", type=int, metavar="N", help="as cargo's")
@@ -235,7 +259,8 @@ def main() -> int:
             problems = list(outdated(options.out))
             print("\n".join(problems) or "up to date")
             return bool(problems)
-        build(options.out.resolve(), options.target_dir.resolve(), options.jobs)
+        only = set(options.only) if options.only else None
+        build(options.out.resolve(), options.target_dir.resolve(), options.jobs, only)
     except Failure as failure:
         print(f"build.py: {failure}", file=sys.stderr)
         return 1

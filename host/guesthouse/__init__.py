@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from guesthouse.async_host import AsyncHost
     from guesthouse.dispatch.outcome import Outcome
     from guesthouse.engine.hostcall import Effect
     from guesthouse.engine.values import Err, Ok, Some
-    from guesthouse.host import AsyncHost, Host
+    from guesthouse.host import Host
     from guesthouse.interfaces.base import Interface, host_call
     from guesthouse.interfaces.invocation import Invocation
     from guesthouse.limits import Limits
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AsyncHost": "guesthouse.host",
+    "AsyncHost": "guesthouse.async_host",
     "Effect": "guesthouse.engine.hostcall",
     "Err": "guesthouse.engine.values",
     "Host": "guesthouse.host",

@@ -154,9 +154,16 @@ def test_a_client_that_does_not_read_is_cut_off(server: Server) -> None:
 
 def test_a_large_answer_that_is_not_read_is_cut_off(server: Server) -> None:
     """Also one that was given at once."""
-    server.add("large", lambda request, body, sink: Outcome(body=b"x" * 30_000_000))
+    called = threading.Event()
+
+    def large(request: WebRequest, body: Body, sink: ResponseSink) -> Outcome:
+        called.set()
+        return Outcome(body=b"x" * 30_000_000)
+
+    server.add("large", large)
     with server.connect() as sock:
         sock.sendall(b"GET /functions/default/large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert called.wait(TIMEOUT)  # from here on the connection is open until it is cut off
         while server.on_loop(lambda: server.gateway._app.watch.open):
             pass
         assert len(read_all(sock)) < 30_000_000

@@ -54,6 +54,7 @@ def test_help_is_shown_without_importing_anything_heavy():
         "asyncio",
         "uvloop",
         "starlette",
+        "guesthouse.async_host",
         "guesthouse.host",
         "guesthouse._native.api",
     }

@@ -15,10 +15,10 @@ from schemathesis.specs.openapi import checks as openapi_checks
 
 from gateway_server import Server
 from guesthouse import __version__
+from guesthouse.async_host import AsyncHost
 from guesthouse.cli.serve import services_of
 from guesthouse.gateway import Gateway
 from guesthouse.gateway.openapi import describe
-from guesthouse.host import AsyncHost
 from support import guest, wat
 
 ECHO = guest("echo")

@@ -15,8 +15,8 @@ from guesthouse.cli.options import manifest_options, name_of, request_options
 from guesthouse.cli.output import Failure, Output, duration, percentile, shown, size, with_output
 
 if TYPE_CHECKING:
+    from guesthouse.async_host import AsyncHost
     from guesthouse.dispatch.outcome import Outcome
-    from guesthouse.host import AsyncHost
     from guesthouse.interfaces.invocation import Headers
     from guesthouse.registry.deployment import Deployment
 
@@ -102,7 +102,7 @@ async def _run(
     output: Output, call: Call, options: dict[str, Any], allow: tuple[str, ...]
 ) -> tuple[Outcome, list[int]]:
     """The first call's outcome, and the time of each in nanoseconds."""
-    from guesthouse.host import AsyncHost
+    from guesthouse.async_host import AsyncHost
     from guesthouse.net.client import OutboundConfig
     from guesthouse.net.policy import OutboundPolicy
 

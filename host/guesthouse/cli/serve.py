@@ -19,9 +19,9 @@ from guesthouse.cli.settings import settings
 from guesthouse.errors import Unavailable
 
 if TYPE_CHECKING:
+    from guesthouse.async_host import AsyncHost
     from guesthouse.config import Config, Outbound
     from guesthouse.gateway import Gateway, Services
-    from guesthouse.host import AsyncHost
     from guesthouse.net.client import OutboundConfig
     from guesthouse.registry.deployment import Deployment
 
@@ -95,8 +95,8 @@ def run_server(config: Config, started: Callable[[Gateway], None]) -> None:
 
 
 async def _serve(config: Config, started: Callable[[Gateway], None]) -> None:
+    from guesthouse.async_host import AsyncHost
     from guesthouse.gateway import Gateway
-    from guesthouse.host import AsyncHost
 
     outbound = outbound_of(config.outbound)
     async with AsyncHost(config.data_dir, outbound=outbound, limits=config.default_limits) as host:

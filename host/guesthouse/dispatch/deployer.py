@@ -22,7 +22,7 @@ from guesthouse.engine.linker import InstancePre, Linker
 from guesthouse.engine.module import GuestModule
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.unbundle import unbundle
-from guesthouse.errors import HostError, InvalidModule, LinkError
+from guesthouse.errors import BadRequest, HostError, InvalidModule, LinkError
 from guesthouse.interfaces.base import Interface
 from guesthouse.registry.artefacts import ArtefactStore
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
@@ -93,6 +93,7 @@ class Deployer:
         """
         check_name("namespace", namespace)
         check_name("function", name)
+        self._check_grants(manifest)
         async with self._compiling:
             pre, kind = await asyncio.to_thread(self._check, wasm, manifest)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
@@ -146,11 +147,19 @@ class Deployer:
         check_memory(manifest.limits, module.memory_min)
         digest = _digest(wasm)
         pre = self._programs.get(digest) or self._link(module, digest)
-        if manifest.grants is not None:
-            missing = sorted(self._needed(pre) - manifest.grants)
-            if missing:
-                raise LinkError(f"the guest uses what it was not granted: {', '.join(missing)}")
+        missing = sorted(name for name in self._needed(pre) if manifest.granted(name) == ())
+        if missing:
+            raise LinkError(f"the guest uses what it was not granted: {', '.join(missing)}")
         return pre, kind_of(pre)
+
+    def _check_grants(self, manifest: Manifest) -> None:
+        """Refuses a grant that says nothing: it would be believed to restrict or to allow something."""
+        for grant in sorted(manifest.grants or ()):
+            name, colon, pattern = grant.partition(":")
+            if name not in self._interfaces:
+                raise BadRequest(f"the grant {grant!r}: there is no interface {name!r}")
+            if colon:
+                self._interfaces[name].check_grant(pattern)
 
     def _needed(self, pre: InstancePre) -> frozenset[str]:
         return frozenset(name for name in pre.used if not self._interfaces[name].ambient)

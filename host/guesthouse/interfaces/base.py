@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from guesthouse.engine.hostcall import Effect, HostCall
+from guesthouse.errors import BadRequest
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation
@@ -54,6 +55,10 @@ class Interface:
 
     local: ClassVar[bool] = False
     """True for what touches nothing but the invocation: a synchronous caller's thread then answers it itself."""
+
+    def check_grant(self, pattern: str) -> None:
+        """Called at deploy for each `INTERFACE:PATTERN` that names this one; raises `BadRequest` for one it cannot enforce."""
+        raise BadRequest(f"the grant {self.name}:{pattern}: {self.name} can only be granted as a whole")
 
     def configure(self, deployment: Deployment) -> None:
         """Called once at each deploy of a guest that imports this: checks what it was granted, builds shared state.

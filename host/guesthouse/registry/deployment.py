@@ -31,7 +31,13 @@ class Manifest:
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     grants: frozenset[str] | None = None
-    """Names of the interfaces that it may use; `None` allows all that the host offers."""
+    """What it may use: `INTERFACE`, or `INTERFACE:PATTERN` for a part of it; `None` allows all that the host offers."""
+
+    def granted(self, interface: str) -> tuple[str, ...] | None:
+        """The patterns that the use of `interface` is restricted to: `None` for no restriction, `()` for no use at all."""
+        if self.grants is None or interface in self.grants:
+            return None
+        return tuple(sorted(grant.partition(":")[2] for grant in self.grants if grant.startswith(f"{interface}:")))
 
     def __post_init__(self) -> None:
         if len(self.description.encode()) > 4096:
