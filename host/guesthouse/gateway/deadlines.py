@@ -43,6 +43,10 @@ class Deadlines:
         """Answers nothing more on this connection but `error`."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Closes the connection once everything is sent."""
+        raise NotImplementedError
+
     def check(self, now: float, elapsed: float) -> None:
         """Called by the watch on each tick: ends what takes too long."""
         limits = self.watch.settings
@@ -50,7 +54,7 @@ class Deadlines:
             if now - self.linger_since > limits.linger_seconds:
                 self.transport.abort()
         elif self.idle_since and now - self.idle_since > limits.keep_alive_seconds:
-            self.transport.close()
+            self.close()
         elif self.head_since and now - self.head_since > limits.header_seconds:
             self.refuse(RequestTimeout("the headers did not arrive in time"))
         elif self.receiving is not None:

@@ -158,9 +158,9 @@ class Exchange:
         head = "".join(lines).encode()
         self.started = True
         if not body or status in BODILESS or self.method == "HEAD":
-            self.protocol.write(head)
+            self.protocol.write_soon(head)
         elif len(body) <= ONE_WRITE:
-            self.protocol.write(head + body)
+            self.protocol.write_soon(head + body)
         else:
             self.protocol.write(head)
             self.protocol.write(body)

@@ -86,7 +86,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
             self.watch.refused += 1
             self.linger_since = self.watch.now
             self._say(TooManyConnections("there are too many connections"))
-            self.transport.close()
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.connections.discard(self)
@@ -108,8 +108,18 @@ class Protocol(Deadlines, HttpToolsProtocol):
 
     def write(self, data: bytes) -> None:
         """Sends `data`, unless the connection is closing, of which nobody has been told yet."""
+        self.watch.batch.flush()
         if not self.transport.is_closing():
             self.transport.write(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """Sends a small whole answer, together with those of other connections."""
+        self.watch.batch.write(self.loop, self.transport, data)
+
+    def close(self) -> None:
+        """Closes the connection once everything is sent."""
+        self.watch.batch.flush()
+        self.transport.close()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -118,7 +128,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops: idle connections close, others after their answer."""
         if self._active is None and self.receiving is None:
-            self.transport.close()
+            self.close()
         else:
             for exchange in (self._active, self.receiving, *self._waiting):
                 if exchange is not None:
@@ -289,7 +299,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
             self._linger()
         elif not exchange.keep_alive:
             self._over = True
-            self.transport.close()
+            self.close()
         else:
             if not self._waiting:
                 self.flow.resume_reading()
@@ -370,6 +380,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
         self.idle_since = self.head_since = 0.0
         self.receiving = None
         self.flow.resume_reading()
+        self.watch.batch.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from guesthouse.clock import Clock
 from guesthouse.config import Http
+from guesthouse.gateway.batch import WriteBatch
 
 TICKS_PER_DEADLINE: Final = 10
 LONGEST_TICK_SECONDS: Final = 0.5
@@ -65,6 +66,7 @@ class Watch:
         self.refused = 0
         """Connections that were closed at once, because there were too many."""
         self.now = self._read_clock()
+        self.batch = WriteBatch()
         self.date_line = ""
         """The `date` header of answers; whoever ticks along keeps it right."""
 
