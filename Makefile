@@ -3,7 +3,7 @@ VENV   := .venv
 PYTHON := $(VENV)/bin/python
 RUN    := $(VENV)/bin
 
-.PHONY: help demo serve test check bench guests bump-wasmtime clean
+.PHONY: help demo serve test matrix check bench guests bump-wasmtime clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -28,6 +28,9 @@ serve: $(VENV)/ready ## run a server on http://127.0.0.1:8080 with its state in 
 
 test: check ## all tests
 	@$(PYTHON) -m pytest $(PYTEST)
+
+matrix: $(VENV)/ready-test ## docs/matrix.md: which test proves which function of which interface
+	@$(PYTHON) -m pytest -q --matrix docs/matrix.md tests/behaviour
 
 check: $(VENV)/ready-test ## types, style and layers, no tests
 	@$(RUN)/ruff check .

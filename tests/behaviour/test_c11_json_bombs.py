@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from pydantic import BaseModel
@@ -44,10 +44,10 @@ def server() -> Iterator[Server]:
 )
 def test_ten_megabytes_of_brackets_are_refused_quickly(bomb: bytes) -> None:
     """In less time than reading them took: 10 ms, on a quiet machine."""
-    began = perf_counter()
+    began = thread_time()
     with pytest.raises(BadRequest):
         parse(bomb, Anything)
-    assert perf_counter() - began < 0.25  # a machine that runs other tests beside this one
+    assert thread_time() - began < 0.25  # a machine that runs other tests beside this one
 
 
 @pytest.mark.parametrize("bomb", [b"[" * 1_000_000, b'{"inline_wasm":' * 100_000])

@@ -214,33 +214,6 @@ def test_the_answers_headers_are_the_functions_own(server: Server) -> None:
         assert name not in answer.headers
 
 
-@pytest.mark.parametrize(
-    "outcome",
-    [
-        Outcome(status=199),
-        Outcome(status=600),
-        Outcome(status=0),
-        Outcome(status=99_999),
-        Outcome(headers=[("x", "a\r\nset-cookie: b")]),
-        Outcome(headers=[("x", "a\0b")]),
-        Outcome(headers=[("x\r\ny", "a")]),
-        Outcome(headers=[("", "a")]),
-        Outcome(headers=[("x y", "a")]),
-        Outcome(headers=[("x:", "a")]),
-        Outcome(headers=[("x", "y" * 70_000)]),
-        Outcome(headers=[(f"x-{index}", "y") for index in range(300)]),
-    ],
-)
-def test_an_answer_that_is_not_http_is_a_502(server: Server, outcome: Outcome) -> None:
-    """Nothing of it reaches the client, and the function's log says what was wrong (G20)."""
-    answering(server, outcome)
-    server.logs.forget("default/fixed")
-    answer = server.request("GET", "/functions/default/fixed")
-    assert (answer.status, answer.problem) == (502, "bad-answer")
-    assert "set-cookie" not in answer.headers
-    assert len(server.logs.tail("default/fixed", 9)) == 1
-
-
 def test_head_has_the_length_and_not_the_body(server: Server) -> None:
     """HEAD runs the function and leaves its body out."""
     answering(server, Outcome(body=b"hello"))

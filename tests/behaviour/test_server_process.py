@@ -133,12 +133,12 @@ def test_a_trap_is_a_502_without_a_word_of_the_guest(server: Served) -> None:
 
 
 def test_an_endless_loop_ends_at_its_deadline(server: Served) -> None:
-    """504 within 250 ms for a deadline of 200 ms (1 s where the machine is busy)."""
+    """504 within 250 ms for a deadline of 200 ms (1.2 s where the machine is busy)."""
     began = time.monotonic()
     answer = server.call("spin")
     took = time.monotonic() - began
     assert (answer.status, answer.problem) == (504, "deadline-exceeded")
-    assert 0.2 <= took < 1, f"answered after {took * 1000:.0f} ms"
+    assert 0.2 <= took < 1.2, f"answered after {took * 1000:.0f} ms"
 
 
 def test_a_memory_bomb_is_a_502_and_the_server_goes_on(server: Served) -> None:

@@ -70,11 +70,11 @@ class TestRefusedTypes:
     def test_the_largest_types_still_compile_in_time(self) -> None:
         """A guest's types must not stop the host for long."""
         wide = TupleType((ListType(STRING),) * 500)
-        before = time.perf_counter()
+        before = time.process_time()
         signature = compiled(func(result=wide))
         assert signature.lift_result
         assert signature.lower_result
-        assert time.perf_counter() - before < 5
+        assert time.process_time() - before < 5
 
 
 class TestNames:

@@ -284,10 +284,10 @@ class TestBudget:
         content[64:72] = struct.pack("<II", 128, count)
         content[128 : 128 + 8 * count] = struct.pack("<II", 16 * MiB, length) * count
         cx, lift = Context(bytes(content), ResourceTable(1), 32 * MiB), lifting(ListType(BYTES))
-        before = time.perf_counter()
+        before = time.process_time()
         with trap("lift-budget"):
             lift(cx, [64])
-        assert time.perf_counter() - before < 0.05
+        assert time.process_time() - before < 0.2
 
     @pytest.mark.parametrize("kind", [STRING, BYTES, ListType(Primitive("u32")), ListType(momento.HEADER)], ids=str)
     def test_the_budget_is_charged_before_anything_is_allocated(self, kind: Type) -> None:

@@ -23,44 +23,69 @@ ALONE: Final = 16
 """Answers that leave at once after a turn that had but one: holding one back costs a turn of the loop."""
 
 
+CLOSE, END = b"close", b"end"
+"""What may stand in the place of an answer, told apart by identity: closing the connection, and only our side of it."""
+
+
 class WriteBatch:
     """The held answers of all connections of one loop."""
 
-    __slots__ = ("_alone", "_held", "_since", "_turn")
+    __slots__ = ("_alone", "_flushing", "_held", "_since", "_turn")
 
     def __init__(self) -> None:
         self._held: list[tuple[asyncio.Transport, bytes]] = []
         self._since = 0
         self._turn = 0
         self._alone = 0
+        self._flushing = False
 
-    def write(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, data: bytes) -> None:
+    def hold(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, data: bytes) -> None:
         """Sends `data` before the loop's next turn."""
-        held = self._held
-        if not held:
-            if self._alone:
+        if not self._held:
+            if self._alone and not self._flushing:
                 self._alone -= 1
                 transport.write(data)
                 return
             loop.call_soon(self._end_turn)
             self._since = SYSTEM_CLOCK.monotonic_ns()
-            held.append((transport, data))
+            self._held.append((transport, data))
             return
-        held.append((transport, data))
-        if len(held) == MOST or SYSTEM_CLOCK.monotonic_ns() - self._since > HOLD_NS:
+        self._held.append((transport, data))
+        if len(self._held) >= MOST or SYSTEM_CLOCK.monotonic_ns() - self._since > HOLD_NS:
             self.flush()
+
+    def send(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Sends `data`, or does what `CLOSE` and `END` say, now, behind what is held."""
+        self._held.append((transport, data))
+        self.flush()
 
     def flush(self) -> None:
         """Sends everything that is held."""
-        held = self._held
-        self._turn += len(held)
-        for transport, data in held:
-            if not transport.is_closing():
-                transport.write(data)
-        held.clear()
+        if self._flushing:  # a write made room, and so the next request was answered: its turn comes below
+            return
+        self._flushing = True
+        try:
+            while self._held:
+                held, self._held = self._held, []
+                self._turn += len(held)
+                for transport, data in held:
+                    _do(transport, data)
+        finally:
+            self._flushing = False
 
     def _end_turn(self) -> None:
         self.flush()
         if self._turn == 1:
             self._alone = ALONE
         self._turn = 0
+
+
+def _do(transport: asyncio.Transport, data: bytes) -> None:
+    if transport.is_closing():
+        return  # of which nobody has been told yet
+    if data is CLOSE:
+        transport.close()
+    elif data is not END:
+        transport.write(data)
+    elif transport.can_write_eof():
+        transport.write_eof()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from guesthouse.errors import (
-    BadAnswer,
     BadRequest,
     BodyTooLarge,
     Cancelled,
@@ -24,8 +23,7 @@ from guesthouse.errors import (
 from guesthouse.gateway.auth import PARAMETER, Gate, permit
 from guesthouse.gateway.routes import INVOKE
 from guesthouse.interfaces.invocation import WebRequest
-from guesthouse.interfaces.web.headers import check_headers, check_status
-from guesthouse.telemetry import LogRecord, logger
+from guesthouse.telemetry import logger
 
 if TYPE_CHECKING:
     from guesthouse.gateway.exchange import Exchange
@@ -131,7 +129,7 @@ class Functions:
         namespace, name, rest = place
         pairs: Sequence[tuple[str, str]] = parse_query(query, self._most_parameters) if query else ()
         fields, token_id = exchange.fields, None
-        if self._gate.closed:
+        if self._gate.closed or self._gate.check_local(exchange.host, fields, pairs):
             principal, (_, header) = self._gate.identify(fields, pairs)
             permit(principal, INVOKE, namespace, name)
             token_id = principal.token_id
@@ -139,8 +137,6 @@ class Functions:
                 fields = [field for field in fields if field[0] != header]
             else:
                 pairs = [pair for pair in pairs if pair[0] != PARAMETER]
-        else:
-            self._gate.check_local(exchange.host, fields)
         deployment = self._find(namespace, name)
         if deployment is None:
             raise NotFound("there is no such function")
@@ -189,15 +185,7 @@ class Functions:
         elif outcome.streamed:
             exchange.finish()
         else:
-            try:
-                headers = check_headers(outcome.headers, deployment.manifest.limits.response_headers)
-                status = check_status(outcome.status)
-            except BadAnswer as bad:
-                record = LogRecord(self._services.clock.wall_ns(), "error", "system", str(bad))
-                self._services.logs.append(deployment.path, outcome.invocation_id, record)
-                exchange.refuse(bad, outcome.invocation_id)
-                return
-            exchange.answer(status, headers, outcome.body, outcome.invocation_id)
+            exchange.answer(outcome.status, outcome.headers, outcome.body, outcome.invocation_id)
 
     def _failed(self, exchange: Exchange, error: Exception) -> None:
         log.error("an invocation failed in the host", exc_info=error)

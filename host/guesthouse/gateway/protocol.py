@@ -15,6 +15,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guesthouse.errors import BadRequest, GuesthouseError, HostError
+from guesthouse.gateway.batch import CLOSE, END
 from guesthouse.gateway.deadlines import Deadlines
 from guesthouse.gateway.exchange import Exchange
 from guesthouse.gateway.grammar import (
@@ -107,19 +108,16 @@ class Protocol(Deadlines, HttpToolsProtocol):
                 exchange.lose()
 
     def write(self, data: bytes) -> None:
-        """Sends `data`, unless the connection is closing, of which nobody has been told yet."""
-        self.watch.batch.flush()
-        if not self.transport.is_closing():
-            self.transport.write(data)
+        """Sends `data`."""
+        self.watch.batch.send(self.transport, data)
 
     def write_soon(self, data: bytes) -> None:
         """Sends a small whole answer, together with those of other connections."""
-        self.watch.batch.write(self.loop, self.transport, data)
+        self.watch.batch.hold(self.loop, self.transport, data)
 
     def close(self) -> None:
         """Closes the connection once everything is sent."""
-        self.watch.batch.flush()
-        self.transport.close()
+        self.watch.batch.send(self.transport, CLOSE)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -380,9 +378,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
         self.idle_since = self.head_since = 0.0
         self.receiving = None
         self.flow.resume_reading()
-        self.watch.batch.flush()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.watch.batch.send(self.transport, END)
 
     def _ignore_upgrade(self) -> None:
         """Goes on in HTTP/1.1 behind a request that asked for another protocol, with the body that the parser left."""

@@ -1,0 +1,162 @@
+"""The matrix of docs/matrix.md: which test proves which function of which Momento interface in which form of guest.
+
+A pytest plugin, which imports what it watches only when it is asked to.  It watches the host calls that guests of the
+workspace make, and the exports of theirs that are called, and counts them for the tests that pass.  Of several tests a
+cell names the most telling one: that which touches the fewest functions.
+
+    pytest --matrix docs/matrix.md tests/behaviour     writes the page
+    pytest --matrix-check tests/behaviour              fails where a cell is empty
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from guesthouse.engine.instance import Instance
+
+FORMS = ("wasip2", "wasip1", "unknown-unknown")
+DRAFTS = frozenset[tuple[str, str]]()
+"""Functions of the interfaces that no guest can call, with nothing here so far."""
+OLDER = ("momento:functions/", "momento:host/")
+Cell = tuple[str, str, str]
+"""Interface, function, form."""
+
+
+@cache
+def forms_by_digest() -> dict[str, str]:
+    """In which form each built guest is."""
+    from support import manifest
+
+    small = "wasip2-small-stack"
+    return {entry["sha256"]: entry["form"] for entry in manifest().values() if entry["form"] != small}
+
+
+def rows() -> Iterator[tuple[str, str]]:
+    """Every function of every Momento interface, as (interface, function)."""
+    from guesthouse.engine.wit import Abi
+
+    abi = Abi.load()
+    for name in sorted(abi.interfaces(), key=lambda name: (name.startswith(OLDER), name)):
+        interface = abi.find(name)
+        assert interface is not None
+        if name.startswith("momento:"):
+            yield from ((name, function) for function in interface.functions if (name, function) not in DRAFTS)
+
+
+class Matrix:
+    """What the tests of one run have proved."""
+
+    def __init__(self) -> None:
+        self._seen: set[Cell] = set()
+        self._proofs: dict[Cell, list[tuple[int, str]]] = {}
+
+    def watch(self) -> None:
+        """Notes from now on what guests call and what is called of them."""
+        from guesthouse.engine.instance import Instance
+
+        lower, result = Instance._lower, Instance.result
+
+        def noting_lower(instance: Instance, slot: Any, value: Any) -> None:
+            lower(instance, slot, value)
+            self._note(instance, slot.interface, slot.function)
+
+        def noting_result(instance: Instance) -> Any:
+            value = result(instance)
+            self._note(instance, instance.callee.export.interface, instance.callee.export.function)
+            return value
+
+        Instance._lower, Instance.result = noting_lower, noting_result  # type: ignore[method-assign]
+
+    def _note(self, instance: Instance, interface: str, function: str) -> None:
+        deployment = getattr(instance.context, "deployment", None)
+        form = forms_by_digest().get(getattr(deployment, "digest", ""))
+        if form is not None and interface.startswith("momento:"):
+            self._seen.add((interface, function, form))
+
+    def ended(self, test: str, passed: bool) -> None:
+        """Counts what was seen for a test that passed."""
+        seen, self._seen = self._seen, set()
+        if passed:
+            for cell in seen:
+                self._proofs.setdefault(cell, []).append((len(seen), test))
+
+    def empty(self) -> list[Cell]:
+        """The cells that no test has proved."""
+        cells = [(interface, function, form) for interface, function in rows() for form in FORMS]
+        return [cell for cell in cells if cell not in self._proofs]
+
+    def page(self) -> str:
+        """The matrix in Markdown."""
+        counts = Counter(interface for interface, _ in rows())
+        lines = [
+            "# What is proved by which test",
+            "",
+            "Every function of every Momento interface, called by a guest in every form, and the test that asserts what it",
+            "answers. `make matrix` runs the tests and writes this page; CI fails where a cell is empty.",
+        ]
+        last = ""
+        for interface, function in rows():
+            if interface != last:
+                generation = "older" if interface.startswith(OLDER) else "newer"
+                lines += ["", f"## `{interface}`", "", f"{generation} generation, {counts[interface]} functions", ""]
+                lines += ["| function | " + " | ".join(FORMS) + " |", "|---" * (len(FORMS) + 1) + "|"]
+                last = interface
+            cells = " | ".join(self._proof((interface, function, form)) for form in FORMS)
+            lines.append(f"| `{function}` | {cells} |")
+        return "\n".join(lines) + "\n"
+
+    def _proof(self, cell: Cell) -> str:
+        if cell not in self._proofs:
+            return "**none**"
+        test = min(self._proofs[cell])[1].partition("[")[0]
+        file, _, name = test.partition("::")
+        return f"[{name.replace('::', ' ')}](../{file})"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--matrix", type=Path, metavar="FILE", help="write which test proves which function")
+    parser.addoption("--matrix-check", action="store_true", help="fail where no test proves a function")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--matrix") or config.getoption("--matrix-check"):
+        plugin = Plugin(config)
+        config.pluginmanager.register(plugin, "matrix")
+
+
+class Plugin:
+    """The hooks, only where one of the options is given."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._matrix = Matrix()
+        self._matrix.watch()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        outcome: Any = yield
+        report = outcome.get_result()
+        if report.when == "call":
+            self._matrix.ended(item.nodeid, report.passed)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._config.getoption("--matrix-check") and self._matrix.empty() and not session.exitstatus:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        file = self._config.getoption("--matrix")
+        if file:
+            file.write_text(self._matrix.page())
+        empty = self._matrix.empty()
+        for interface, function, form in empty:
+            terminalreporter.write_line(f"NOT PROVED: {interface} {function} in {form}", red=True)
+        cells = len(list(rows())) * len(FORMS)
+        terminalreporter.write_line(f"matrix: {cells - len(empty)} of {cells} cells are proved")
