@@ -45,16 +45,16 @@ class Server:
 
 
 @contextmanager
-def guesthouse() -> Iterator[Server]:
-    """`guesthouse serve` as people run it, with a new data directory."""
+def guesthouse(**settings: str) -> Iterator[Server]:
+    """`guesthouse serve` as people run it, with a new data directory; `settings` are variables of its own."""
     with tempfile.TemporaryDirectory() as folder:
         port = _free_port()
-        settings = {"GUESTHOUSE_DATA_DIR": str(Path(folder) / "data"), "GUESTHOUSE_LISTEN__PORT": str(port)}
+        own = {"GUESTHOUSE_DATA_DIR": str(Path(folder) / "data"), "GUESTHOUSE_LISTEN__PORT": str(port)}
         with _running(
             [sys.executable, "-m", "guesthouse", "serve", "--quiet", "--log-level", "warning"],
             port,
             "/healthz",
-            settings,
+            {**own, **settings},
         ) as server:
             yield server
 

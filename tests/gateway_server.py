@@ -16,12 +16,15 @@ from typing import Any
 import uvloop
 
 from guesthouse.config import Config, load
-from guesthouse.errors import GuesthouseError
+from guesthouse.errors import GuesthouseError, NotFound
 from guesthouse.gateway import Gateway, Services
 from guesthouse.interfaces.invocation import ResponseSink, WebRequest
+from guesthouse.interfaces.web.headers import check_headers
 from guesthouse.limits import Limits
 from guesthouse.registry.deployment import Deployment, Manifest
+from guesthouse.registry.disposable import DisposableTokens, signing_keys
 from guesthouse.registry.principal import FunctionPattern, Principal
+from guesthouse.registry.registry import FunctionState
 from guesthouse.telemetry import FunctionLogs, Metrics
 
 TIMEOUT = 10.0
@@ -98,6 +101,14 @@ class FakeRegistry:
     def list(self, namespace: str | None = None) -> list[Deployment]:
         return [found for found in self.deployments.values() if namespace in (None, found.namespace)]
 
+    def show(self, namespace: str, name: str) -> FunctionState | None:
+        found = self.get(namespace, name)
+        return None if found is None else FunctionState(found, found.version, None)
+
+    def version(self, namespace: str, name: str, version: int) -> Deployment | None:
+        found = self.get(namespace, name)
+        return found if found is not None and found.version == version else None
+
     def versions(self, namespace: str, name: str) -> Sequence[Deployment]:
         return [found for found in self.deployments.values() if (found.namespace, found.name) == (namespace, name)]
 
@@ -133,7 +144,10 @@ class FakeDispatcher:
         self, deployment: Deployment, request: WebRequest, body: Body, sink: ResponseSink | None = None
     ) -> Outcome | Later:
         self.requests.append((deployment.name, request))
-        return self.functions.get(deployment.name, echo)(request, body, sink)
+        answer = self.functions.get(deployment.name, echo)(request, body, sink)
+        if isinstance(answer, Outcome):
+            answer.headers = check_headers(answer.headers, deployment.manifest.limits.response_headers)
+        return answer
 
     def takes_stream(self, deployment: Deployment) -> bool:
         return self.streams
@@ -149,6 +163,7 @@ class FakeDeployer:
     registry: FakeRegistry
     deployed: list[dict[str, Any]] = field(default_factory=list)
     error: GuesthouseError | None = None
+    pinned: list[tuple[str, str, int | None]] = field(default_factory=list)
 
     async def deploy(self, name: str, wasm: bytes, *, namespace: str, **options: Any) -> Deployment:
         if self.error is not None:
@@ -160,6 +175,16 @@ class FakeDeployer:
     async def delete(self, name: str, *, namespace: str) -> bool:
         return self.registry.deployments.pop((namespace, name), None) is not None
 
+    async def pin(self, name: str, version: int | None, *, namespace: str) -> FunctionState:
+        self.pinned.append((namespace, name, version))
+        state = self.registry.show(namespace, name)
+        if state is None or version not in (None, state.latest):
+            raise NotFound("there is no such version")
+        return FunctionState(state.current, state.latest, version)
+
+    async def rollback(self, name: str, *, namespace: str) -> FunctionState:
+        return await self.pin(name, 1, namespace=namespace)
+
 
 class Server:
     """A gateway in a thread of its own; `with Server() as server:` and then its `port`."""
@@ -168,6 +193,7 @@ class Server:
         self.config: Config = load({"listen": {"port": 0}, **(settings or {})})
         self.registry = FakeRegistry()
         self.tokens = FakeTokens()
+        self.disposable = DisposableTokens(signing_keys(None))
         self.dispatcher = FakeDispatcher()
         self.deployer = FakeDeployer(self.registry)
         self.metrics = Metrics()
@@ -264,6 +290,7 @@ class Server:
             metrics=self.metrics,
             logs=self.logs,
             config=self.config,
+            disposable=self.disposable,
         )
         return Gateway(services)
 

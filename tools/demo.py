@@ -9,7 +9,6 @@ on one connection that stays open.  The times are those of this client, Python's
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -23,11 +22,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+from demo_stories import EVENTS, KEY, PAGE, Answer, Call, Story, Wrong, stories
 from rich.console import Console
 
 from guesthouse import Host, Ok
@@ -40,52 +41,6 @@ FORMS = ("wasip2", "wasip1")
 ALSO = {("echo", "unknown-unknown"), ("greet", "unknown-unknown")}
 CALLS = int(os.environ.get("DEMO_CALLS", "1000"))
 PATIENCE_S = 20.0
-KIBIBYTE = bytes(range(256)) * 4
-PAGE = b"a page of the upstream server"
-KEY = "page"
-
-
-class Wrong(Exception):
-    """A guest answered something else than it should."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An HTTP response."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body, read."""
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Call:
-    """One HTTP request, and whether an answer to it is the right one."""
-
-    method: str
-    path: str
-    right: Callable[[Answer], bool]
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Story:
-    """How a guest is shown: `first` once, `then` many times."""
-
-    first: Call
-    then: Call | None = None
-    """The same again, where it is not given."""
-    note: str = ""
-    spawns: str = ""
-    """The spawn function that each call starts: all its runs have to end well."""
-    logs: str = ""
-    """What the guest's log has to hold afterwards."""
 
 
 class Server:
@@ -112,11 +67,11 @@ class Server:
             raise Wrong(f"{call.method} {path} was answered {answer.status} {answer.body[:200]!r}")
         return answer, took
 
-    def deploy(self, namespace: str, name: str, wasm: bytes) -> None:
+    def deploy(self, namespace: str, name: str, wasm: bytes, topics: tuple[str, ...]) -> None:
         """Deploys a function under its own name."""
         headers = {"content-type": "application/wasm"}
-        path = f"/functions/manage/{namespace}/{name}?environment=GREETING=hello"
-        answer = self.send("PUT", path, wasm, headers)
+        query = [("environment", "GREETING=hello"), *(("topics", topic) for topic in topics)]
+        answer = self.send("PUT", f"/functions/manage/{namespace}/{name}?{urlencode(query)}", wasm, headers)
         if answer.status != 204:
             raise Wrong(f"the deploy of {namespace}/{name} was answered {answer.status} {answer.body.decode()}")
 
@@ -144,10 +99,10 @@ def upstream() -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet: in two, each answer would wait 40 ms for an acknowledgement
+        disable_nagle_algorithm = True  # a second packet would wait 40 ms for the first one's acknowledgement
 
         def do_GET(self) -> None:
-            self._answer(PAGE)
+            self._answer_events() if self.path == "/events" else self._answer(PAGE)
 
         def do_POST(self) -> None:
             self._answer(self.rfile.read(int(self.headers["content-length"])))
@@ -157,6 +112,14 @@ def upstream() -> Iterator[str]:
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def _answer_events(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/event-stream")
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            for event in (*EVENTS, b""):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -199,85 +162,6 @@ def server_for(upstream_url: str) -> Iterator[Server]:
                 process.kill()
 
 
-def ok(body: bytes) -> Callable[[Answer], bool]:
-    """200 with exactly this body."""
-    return lambda answer: (answer.status, answer.body) == (200, body)
-
-
-def says(**expected: Any) -> Callable[[Answer], bool]:
-    """200 with a JSON object that holds this."""
-    return lambda a: a.status == 200 and all(a.json.get(name) == value for name, value in expected.items())
-
-
-def post(path: str, body: bytes | dict[str, Any], right: Callable[[Answer], bool]) -> Call:
-    """A POST of bytes or JSON."""
-    return Call("POST", path, right, body if isinstance(body, bytes) else json.dumps(body).encode())
-
-
-def stories(upstream_url: str) -> dict[str, Story]:
-    """How each example is called, and what it has to answer."""
-    return {**plain_stories(), **outgoing_stories(upstream_url), **spawn_stories(upstream_url)}
-
-
-def plain_stories() -> dict[str, Story]:
-    """Functions that need nobody else."""
-    ada, color = {"name": "Ada"}, {"key": "color", "value": "blue", "ttl_ms": 60_000}
-    ticks = b"".join(b"id: %d\ndata: tick\n\n" % number for number in (1, 2, 3))
-    lines = b"one\ntwo\n"
-    return {
-        "echo": Story(post("echo", KIBIBYTE, ok(KIBIBYTE))),
-        "greet": Story(post("greet", ada, says(message="Hello, Ada!"))),
-        "old-post": Story(post("old-post", ada, says(message="Hello, Ada!"))),
-        "checksum": Story(post("checksum", KIBIBYTE, ok(hashlib.sha256(KIBIBYTE).hexdigest().encode()))),
-        "headers": Story(Call("GET", "headers/a/path?page=2", says(method="GET", path="a/path", query={"page": "2"}))),
-        "environment": Story(Call("GET", "environment/GREETING", ok(b'"hello"'))),
-        "cache-conditions": Story(
-            post("cache-conditions", {"operation": "set", **color}, says(stored=True)),
-            post("cache-conditions", {"operation": {"set-if": {"equal": "blue"}}, **color}, says(stored=True)),
-        ),
-        "ticker": Story(Call("GET", "ticker?events=3&ids", ok(ticks)), note="3 events each"),
-        "chunks": Story(post("chunks", lines, lambda a: (a.status, a.body) == (201, lines)), note="2 chunks each"),
-        "publisher": Story(post("publisher/news", b"it rains", lambda a: a.status in (200, 204))),
-        "logger": Story(post("logger", b"a line", lambda a: a.status in (200, 204)), logs="a line"),
-        "clock": Story(Call("GET", "clock", lambda a: abs(a.json["unix_ms"] - time.time() * 1000) < 60_000)),
-        "dice": Story(Call("GET", "dice/6", lambda a: len(a.json) == 6 and set(a.json) <= set(range(1, 7)))),
-    }
-
-
-def outgoing_stories(upstream_url: str) -> dict[str, Story]:
-    """Functions that fetch, or send another one to fetch."""
-    page, mirror, waits = f"{upstream_url}/page", f"{upstream_url}/mirror", "each waits for another server"
-
-    def cached(hit: bool) -> Call:
-        want = (200, "hit", PAGE) if hit else (404, "miss", b"")
-        path = f"read-through/{KEY}" + ("" if hit else f"?url={page}")
-        return Call("GET", path, lambda a: (a.status, a.headers["x-cache"], a.body) == want)
-
-    order = {"verb": "GET", "url": page}
-    return {
-        "fetch": Story(post("fetch", order, says(status=200, body=PAGE.decode())), note=waits),
-        "proxy": Story(post(f"proxy?url={mirror}", KIBIBYTE, ok(KIBIBYTE)), note=waits),
-        "read-through": Story(cached(False), cached(True), note="first a miss that starts fill, then hits"),
-    }
-
-
-def spawn_stories(upstream_url: str) -> dict[str, Story]:
-    """Functions that start others, and those that are started."""
-
-    def spawn(name: str, body: bytes | dict[str, Any], *, by: str = "start") -> Story:
-        return Story(post(f"{by}/{name}", body, lambda answer: answer.status == 202), spawns=name)
-
-    return {
-        "fill": spawn("fill", {"key": "filled", "url": f"{upstream_url}/page"}),
-        "start": spawn("spawn-unit", b"started"),
-        "old-start": spawn("old-spawn", {"key": "old", "value": "start"}, by="old-start"),
-        "spawn-unit": spawn("spawn-unit", b"payload"),
-        "spawn-result": spawn("spawn-result", {}),
-        "spawn-outcome": spawn("spawn-outcome", {"ok-note": "12 rows"}),
-        "old-spawn": spawn("old-spawn", {"key": "old", "value": "spawn"}),
-    }
-
-
 def wait_for_runs(server: Server, function: str, before: dict[str, int], expected: int) -> str:
     """Waits until that many more runs of a spawn function have ended, and counts how."""
 
@@ -290,14 +174,6 @@ def wait_for_runs(server: Server, function: str, before: dict[str, int], expecte
     if {outcome for outcome, count in outcomes.items() if count} != {"ok"}:
         raise Wrong(f"the runs of {function} ended like this: {outcomes}")
     return f"{expected:,} runs ended ok"
-
-
-def look_into_log(server: Server, namespace: str, name: str, text: str) -> str:
-    """Reads back what a function wrote."""
-    lines = server.send("GET", f"/functions/manage/{namespace}/{name}/logs").body.splitlines()
-    if not any(text in json.loads(line)["text"] for line in lines):
-        raise Wrong(f"the log of {namespace}/{name} lacks {text!r}")
-    return "what it wrote is in its log"
 
 
 @dataclass(frozen=True)
@@ -325,7 +201,7 @@ def show(server: Server, namespace: str, name: str, story: Story) -> Shown:
         times.append(took)
     notes = [story.note] if story.note else []
     notes += [wait_for_runs(server, spawns, before, CALLS + 1)] if story.spawns else []
-    notes += [look_into_log(server, namespace, name, story.logs)] if story.logs else []
+    notes += [story.after(server.send, namespace, answer)] if story.after else []
     return Shown(str(answer.status), first, times, ", ".join(notes))
 
 
@@ -350,11 +226,12 @@ def show_calculator(wasm: bytes) -> Shown:
 def guests() -> list[tuple[str, str, bytes]]:
     """Name, form and bytes of everything that is shown, the manifest's word for what there is."""
     entries = json.loads((PREBUILT / "manifest.json").read_text())["guests"]
+    shown = {folder.name for folder in (ROOT / "guests" / "examples").iterdir()} | set(stories(""))
     return [
         (entry["name"], entry["form"], (PREBUILT / entry["file"]).read_bytes())
         for form in (*FORMS, "unknown-unknown")
         for entry in entries
-        if entry["form"] == form and not entry["hostile"] and (form in FORMS or (entry["name"], form) in ALSO)
+        if entry["form"] == form and entry["name"] in shown and (form in FORMS or (entry["name"], form) in ALSO)
     ]
 
 
@@ -375,7 +252,7 @@ def main(names: list[str]) -> int:
         with console.status("deploying"):
             for name, form, wasm in everything:
                 if name != "calculator":
-                    server.deploy(form, name, wasm)
+                    server.deploy(form, name, wasm, playable[name].topics if name in playable else ())
         took = time.monotonic() - began
         console.print(f"guesthouse is at {server.url}; deployed {len(everything)} guests in {took:.1f} s")
         head = f"  {'guest':<17} {'form':<16} status first ms   p50 ms   p99 ms  of {CALLS:,} calls after the first"

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from guesthouse.engine.values import Err, Ok, Some
     from guesthouse.host import Host
     from guesthouse.interfaces.base import Interface, host_call
+    from guesthouse.interfaces.cache import CacheConfig
     from guesthouse.interfaces.invocation import Invocation
-    from guesthouse.limits import Limits
+    from guesthouse.limits import CacheLimits, Limits
+    from guesthouse.net.aws import AwsConfig
     from guesthouse.net.client import OutboundConfig
     from guesthouse.net.policy import OutboundPolicy
 
@@ -25,6 +27,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncHost": "guesthouse.async_host",
+    "AwsConfig": "guesthouse.net.aws",
+    "CacheConfig": "guesthouse.interfaces.cache",
+    "CacheLimits": "guesthouse.limits",
     "Effect": "guesthouse.engine.hostcall",
     "Err": "guesthouse.engine.values",
     "Host": "guesthouse.host",
@@ -41,6 +46,9 @@ _HOMES = {
 
 __all__ = [
     "AsyncHost",
+    "AwsConfig",
+    "CacheConfig",
+    "CacheLimits",
     "Effect",
     "Err",
     "Host",

@@ -21,6 +21,7 @@ from guesthouse.dispatch.collector import Collector
 from guesthouse.dispatch.deployer import Deployer, Inspection
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.outcome import Outcome
+from guesthouse.dispatch.triggers import Triggers
 from guesthouse.engine.engine import engine_of_process
 from guesthouse.engine.linker import Linker
 from guesthouse.engine.pool import InstancePool
@@ -28,16 +29,20 @@ from guesthouse.engine.wit import Abi
 from guesthouse.errors import Draining, HostError, NotFound
 from guesthouse.interfaces import standard
 from guesthouse.interfaces.base import Interface
-from guesthouse.interfaces.cache import MemoryCache
+from guesthouse.interfaces.cache import CacheBackend, CacheConfig, observe
 from guesthouse.interfaces.invocation import WebRequest
-from guesthouse.interfaces.log import LogInterface
-from guesthouse.interfaces.topic import TopicBroker
-from guesthouse.limits import Limits
+from guesthouse.interfaces.log.cloudwatch import CloudWatchLogs
+from guesthouse.interfaces.topic import TopicBroker, TopicLimits
+from guesthouse.limits import MAX_DISPOSABLE_SECONDS, Limits
+from guesthouse.net.aws import AwsClients, AwsConfig
 from guesthouse.net.client import OutboundClient, OutboundConfig
+from guesthouse.net.valkey_guests import GuestValkey
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.artefacts import ArtefactStore, load_host_key
 from guesthouse.registry.deployment import Deployment, Manifest
-from guesthouse.registry.registry import Registry
+from guesthouse.registry.disposable import DisposableTokens, signing_keys
+from guesthouse.registry.registry import FunctionState, Registry
+from guesthouse.registry.retention import KEEP_VERSIONS
 from guesthouse.registry.tokens import Tokens
 from guesthouse.storage.database import Database
 from guesthouse.storage.directory import DataDirectory
@@ -64,7 +69,9 @@ class AsyncHost:
 
     `interfaces` are your own host interfaces, `outbound` says where guests may send HTTP requests, `limits` are the
     defaults of functions that are deployed without any, `slots` bounds the guests alive at once (by default, and at
-    most, as many as the machine allows; all hosts of a process share them).
+    most, as many as the machine allows; all hosts of a process share them), `disposable_seconds` is the longest life of
+    a token that guests make, `valkey` has the URLs of Valkey clusters by the names that guests know them by,
+    `aws` says where AWS is and what the host is there, `cache` where items are kept (in memory, if not given).
     """
 
     def __init__(
@@ -75,6 +82,13 @@ class AsyncHost:
         outbound: OutboundConfig | None = None,
         limits: Limits | None = None,
         slots: int | None = None,
+        grants: Iterable[str] | None = None,
+        keep_versions: int = KEEP_VERSIONS,
+        disposable_seconds: int = MAX_DISPOSABLE_SECONDS,
+        topic_limits: TopicLimits | None = None,
+        valkey: Mapping[str, str] | None = None,
+        aws: AwsConfig | None = None,
+        cache: CacheBackend | CacheConfig | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._directory = None if data_dir is None else DataDirectory(Path(data_dir))
@@ -82,31 +96,58 @@ class AsyncHost:
         self._clock = clock
         self._closing = self._closed = False
         self.default_limits = limits or Limits()
+        self.default_grants = None if grants is None else frozenset(grants)
         self.engine = engine_of_process()
         self.metrics = Metrics(version=__version__)
         self.logs = FunctionLogs()
+        self.topics = TopicBroker(topic_limits or TopicLimits())
+        ca_file = None if outbound is None else outbound.ca_file
+        self.valkey = GuestValkey(lambda: self.outbound.policy, valkey, ca_file=ca_file)
+        self.aws = AwsClients(aws, clock, ca_file=ca_file)
         with ExitStack() as opened:
             if self._directory is not None:
                 opened.callback(self._directory.close)
             self.database = Database(None if self._directory is None else self._directory.database)
             opened.callback(self.database.close)
-            self._build(outbound, slots)
+            self.cache = self._open_cache(cache)
+            self._build(outbound, slots, disposable_seconds, keep_versions)
             opened.pop_all()
 
-    def _build(self, outbound: OutboundConfig | None, slots: int | None) -> None:
+    def _build(
+        self, outbound: OutboundConfig | None, slots: int | None, disposable_seconds: int, keep_versions: int
+    ) -> None:
         """Puts everything that stands on the database together."""
         path, clock = None if self._directory is None else self._directory.path, self._clock
-        self.registry = Registry(self.database, path, clock)
-        self.tokens = Tokens(self.database, clock)
         key = b"" if path is None else load_host_key(path, rejected=_alarm)
         artefacts = ArtefactStore(None if path is None else path / "artefacts", key, rejected=_alarm)
-        artefacts.sweep(self.registry.digests(), self.engine.fingerprint)
-        self.outbound = OutboundClient(outbound)
+        fingerprint = self.engine.fingerprint
+        self.registry = Registry(
+            self.database,
+            path,
+            clock,
+            keep=keep_versions,
+            removed=lambda digest: artefacts.remove(digest, fingerprint),
+        )
+        artefacts.sweep(self.registry.digests(), fingerprint)
+        self.tokens = Tokens(self.database, clock)
+        self.disposable = DisposableTokens(
+            signing_keys(path, clock, rejected=_alarm), clock, longest_seconds=disposable_seconds
+        )
+        self.outbound = OutboundClient(outbound, assume_role=self.aws.assume_role)
         late = LateSpawner()
-        self.topics = TopicBroker()
-        self.cache = MemoryCache(clock)
+        topics = self.topics
         self.interfaces = [
-            *standard(clock, cache=self.cache, topics=self.topics, spawner=late, http_client=self.outbound),
+            *standard(
+                clock,
+                cache=self.cache,
+                topics=topics,
+                spawner=late,
+                disposable=self.disposable,
+                aws=self.aws,
+                cloudwatch=CloudWatchLogs(self.aws, self.aws.config.log_region, clock, self.metrics.log_lines_dropped),
+                http_client=self.outbound,
+                valkey=self.valkey,
+            ),
             *self._own,
         ]
         calls = [call for interface in self.interfaces for call in interface.host_calls()]
@@ -122,16 +163,24 @@ class AsyncHost:
             self.metrics,
             self.logs,
             Spawns(self.database, clock),
-            self._log_interface().system,
             clock,
         )
         spawner = self.dispatcher.spawner
+        self._triggers = Triggers(self.registry, spawner, self.metrics)
+        topics.starts = self._triggers.published
         self.metrics.gauge("pool_slots", "How many guests may be alive at once", lambda: pool.slots)
         self.metrics.gauge("pool_in_use", "Guests that are alive", lambda: pool.in_use)
         self.metrics.gauge("spawns_in_flight", "Accepted spawns that have not ended", lambda: spawner.in_flight)
+        observe(self.cache, self.metrics)
+        self.metrics.gauge("log_followers", "Readers that follow the log of a function", lambda: self.logs.followers)
+        self.metrics.gauge("topic_subscriptions", "Open subscriptions of topics", lambda: topics.subscriptions)
+        self.metrics.gauge("topic_messages", "Messages that were published", lambda: topics.published)
+        self.metrics.gauge("topic_missed_messages", "Messages that slow subscribers missed", lambda: topics.missed)
 
-    def _log_interface(self) -> LogInterface:
-        return next(interface for interface in self.interfaces if isinstance(interface, LogInterface))
+    def _open_cache(self, cache: CacheBackend | CacheConfig | None) -> CacheBackend:
+        if cache is None or isinstance(cache, CacheConfig):
+            return (cache or CacheConfig()).open(self.database, self._clock, durable=self._directory is not None)
+        return cache
 
     def _abi(self) -> Abi:
         abi = Abi.load()
@@ -159,10 +208,12 @@ class AsyncHost:
         environment: Mapping[str, str] | None = None,
         limits: Mapping[str, int] | None = None,
         grants: Iterable[str] | None = None,
+        topics: Iterable[str] = (),
     ) -> Deployment:
         """Makes `wasm` (a component or a core module) the new version of a function.
 
-        `limits` changes fields of `Limits`; `grants` names the interfaces that the guest may use, all if not given.
+        `limits` changes fields of `Limits`; `grants` names what the guest may use, the host's default if not given;
+        messages of `topics` start it, if it is a spawn function.
         Raises `InvalidModule` or `LinkError` with what stands in the way, `BadRequest` and `NotFound` for bad arguments.
         """
         self._check_open()
@@ -170,7 +221,8 @@ class AsyncHost:
             description,
             dict(environment or {}),
             self.default_limits.with_changes(dict(limits or {})),
-            None if grants is None else frozenset(grants),
+            self.default_grants if grants is None else frozenset(grants),
+            frozenset(topics),
         )
         return await self.deployer.deploy(self.dispatcher, namespace, name, wasm, manifest)
 
@@ -186,6 +238,37 @@ class AsyncHost:
         deleted = await self.registry.delete(namespace, name)
         self.dispatcher.forget(deployment)  # once more: a call that came meanwhile has linked it again
         return deleted
+
+    def versions(self, name: str, *, namespace: str = "default") -> tuple[Deployment, ...]:
+        """The versions of a function that are kept, oldest first.  Raises `NotFound`."""
+        self.deployment(name, namespace)
+        return self.registry.versions(namespace, name)
+
+    def state(self, name: str, *, namespace: str = "default") -> FunctionState:
+        """A function's current version, the newest number, and the version that it is pinned to.  Raises `NotFound`."""
+        self.deployment(name, namespace)
+        found = self.registry.show(namespace, name)
+        if found is None:
+            raise NotFound(f"there is no function {namespace}/{name}")
+        return found
+
+    async def pin(self, name: str, version: int, *, namespace: str = "default") -> FunctionState:
+        """Holds a function at one version from the next call on, while deploys go on; running calls end on theirs.
+
+        Raises `NotFound`, and `InvalidModule` where that version cannot run here any more: then nothing changes.
+        """
+        self._check_open()
+        return await self.deployer.pin(self.dispatcher, namespace, name, version)
+
+    async def unpin(self, name: str, *, namespace: str = "default") -> FunctionState:
+        """Lets a function follow the latest version again, from the next call on.  Raises `NotFound`."""
+        self._check_open()
+        return await self.deployer.pin(self.dispatcher, namespace, name, None)
+
+    async def rollback(self, name: str, *, namespace: str = "default") -> FunctionState:
+        """Pins a function to the newest version before its current one.  Raises `NotFound` where there is none."""
+        self._check_open()
+        return await self.pin(name, self.registry.previous(namespace, name).version, namespace=namespace)
 
     async def invoke(
         self,
@@ -237,10 +320,13 @@ class AsyncHost:
             return
         self._closing = True
         await self.dispatcher.drain(drain_seconds)
+        await self._triggers.close()
         self._closed = True
         for interface in self.interfaces:
             await interface.close()
         await self.outbound.close()
+        await self.aws.close()
+        await self.cache.close()
         self.dispatcher.close()
         self.database.close()
         if self._directory is not None:

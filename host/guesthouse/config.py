@@ -7,23 +7,26 @@ what is wrong where.  Only `serve` and the command line import this module; the 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from guesthouse.errors import BadRequest
-from guesthouse.limits import KiB, Limits, MiB
+from guesthouse.limits import LONGEST_MS, MAX_DISPOSABLE_SECONDS, CacheLimits, KiB, Limits, MiB
 
 FILE = "guesthouse.toml"
 PREFIX = "GUESTHOUSE_"
 MOST_FILE_BYTES = 64 * KiB
 CLIENT_VARIABLES = frozenset({"CONFIG", "TOKEN", "URL"})
 """Variables with our prefix that the command line reads for itself."""
+
+PUBLIC_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/?")
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -79,6 +82,51 @@ class Http(Section):
     """Requests that may wait on one connection while an earlier one is answered."""
 
 
+class Tokens(Section):
+    """Disposable tokens: those that guests make for their clients."""
+
+    longest_seconds: Annotated[int, Field(ge=1, le=MAX_DISPOSABLE_SECONDS)] = MAX_DISPOSABLE_SECONDS
+    """The longest life that one can be given."""
+
+
+class Topics(Section):
+    """Bounds of topics; the same words as `interfaces.topic.TopicLimits`."""
+
+    message_bytes: Annotated[int, Field(ge=1, le=MiB)] = 4 * KiB
+    """Largest message."""
+    backlog: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """Messages that wait for one subscriber; what comes then is missed, and counted."""
+    backlog_bytes: Count = 256 * KiB
+    """Bytes of messages that wait for one subscriber."""
+    subscriptions: Count = 1_000
+    """Open subscriptions, each a connection that stays."""
+    subscriptions_per_topic: Count = 500
+    """Open subscriptions of one topic."""
+
+
+class Cache(Section):
+    """Where the cache is kept, and its bounds; the same words as `limits.CacheLimits`."""
+
+    url: str | None = Field(default=None, repr=False)
+    """Of a Valkey or Redis server to keep it on: `redis://[user:password@]host[:port][/database]`."""
+    persist: bool = False
+    """Keeps it in the data directory, so that it survives the process; otherwise in memory."""
+    max_bytes: Count = 256 * MiB
+    """Of all items together, in memory or in the data directory; what is used least is forgotten then."""
+    key_bytes: Annotated[int, Field(ge=1, le=MiB)] = CacheLimits.key_bytes
+    item_bytes: Annotated[int, Field(ge=1, le=64 * MiB)] = CacheLimits.item_bytes
+    ttl_ms: Annotated[int, Field(ge=1, le=LONGEST_MS)] = CacheLimits.ttl_ms
+    element_bytes: Annotated[int, Field(ge=1, le=16 * MiB)] = CacheLimits.element_bytes
+    list_elements: Annotated[int, Field(ge=1, le=1_000_000)] = CacheLimits.list_elements
+    list_bytes: Annotated[int, Field(ge=1, le=128 * MiB)] = CacheLimits.list_bytes
+
+    @model_validator(mode="after")
+    def _in_one_place(self) -> Cache:
+        if self.url is not None and self.persist:
+            raise ValueError("give url or persist, not both")
+        return self
+
+
 class Outbound(Section):
     """Where guests may send HTTP requests to; the same words as `net.OutboundPolicy.of`."""
 
@@ -91,6 +139,42 @@ class Outbound(Section):
     """Addresses of hosts, instead of those that DNS has."""
     extra_ca: Path | None = None
     """A PEM file of certificate authorities to trust beside the system's."""
+    connections: Annotated[int, Field(ge=4, le=1 << 16)] | None = None
+    """Requests at once, a quarter of them for one function; by default as many as the process may have files for."""
+
+
+class Grants(Section):
+    """What functions may use that are deployed without any grants."""
+
+    default: Literal["all", "none"] = "all"
+    """all: whatever the host offers, and public addresses.  none: a deploy has to name what its guest uses."""
+
+
+class Valkey(Section):
+    """Valkey and Redis servers for guests."""
+
+    clusters: dict[str, str] = Field(default_factory=dict, repr=False)
+    """URLs by the names that guests know them by: `redis://[user:password@]host[:port][/database]`, `rediss://`, `unix:`."""
+
+
+class Aws(Section):
+    """Where AWS is, and who the host is there; the same words as `net.AwsConfig.of`."""
+
+    access_key_id: str | None = None
+    """The host's own credentials: they assume the roles that guests name, and do nothing else."""
+    secret_access_key: str | None = Field(default=None, repr=False)
+    session_token: str | None = Field(default=None, repr=False)
+    credentials_from_environment: bool = False
+    """Takes them from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN instead."""
+    endpoint_url: str | None = None
+    """Where all services are, instead of at AWS: another implementation, or a server for tests."""
+    endpoints: dict[str, str] = Field(default_factory=dict)
+    """The same for single services: dynamodb, lambda, logs, s3, secretsmanager, sts."""
+    log_region: str = "us-east-1"
+    """Where log groups of CloudWatch are that guests name without a region."""
+    connect_timeout_seconds: Seconds = 5.0
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    """How often a call is tried in all where the service says that it may be."""
 
 
 class Config(BaseSettings):
@@ -107,8 +191,18 @@ class Config(BaseSettings):
     namespace: str = "default"
     """Where functions go that are deployed without a namespace."""
     listen: Listen = Field(default_factory=Listen)
+    public_url: str | None = None
+    """Under which clients reach this server, like `https://fn.example.org`; by default where it listens."""
     http: Http = Field(default_factory=Http)
+    tokens: Tokens = Field(default_factory=Tokens)
+    topics: Topics = Field(default_factory=Topics)
+    cache: Cache = Field(default_factory=Cache)
     outbound: Outbound = Field(default_factory=Outbound)
+    valkey: Valkey = Field(default_factory=Valkey)
+    grants: Grants = Field(default_factory=Grants)
+    keep_versions: Annotated[int, Field(ge=2, le=10_000)] = 20
+    """Versions of each function that stay to go back to; a pinned one and those that run stay besides."""
+    aws: Aws = Field(default_factory=Aws)
     limits: dict[str, int] = Field(default_factory=dict)
     """Changes to the defaults of `guesthouse.limits.Limits`."""
     module_bytes: Count = 64 * MiB
@@ -127,6 +221,23 @@ class Config(BaseSettings):
     def _known_limits(cls, limits: dict[str, int]) -> dict[str, int]:
         Limits().with_changes(limits)
         return limits
+
+    @field_validator("public_url")
+    @classmethod
+    def _url_of_a_host(cls, url: str | None) -> str | None:
+        if url is not None and not PUBLIC_URL.fullmatch(url):
+            raise ValueError("it has to be http:// or https://, a host, and a port if need be")
+        return url
+
+    @property
+    def public_endpoint(self) -> str | None:
+        """Host and port of `public_url`."""
+        return None if self.public_url is None else self.public_url.partition("://")[2].rstrip("/")
+
+    @property
+    def default_grants(self) -> tuple[str, ...] | None:
+        """The grants of a function that is deployed without any: `None` for everything."""
+        return None if self.grants.default == "all" else ()
 
     @property
     def default_limits(self) -> Limits:

@@ -9,6 +9,7 @@
     │   ├── BodyTooLarge          a body over the deployment's limit                     413
     │   └── InvalidModule         not WebAssembly, or not one that can run here          422
     │       └── LinkError             an import or export that does not fit              422
+    │           └── NotGranted            an import that the deploy does not grant           422
     ├── Trap                  the guest's fault: it ended without an answer              502
     │   ├── BadAnswer             it answered, but nonsense (status 99, a CR in a header)  502
     │   ├── DeadlineExceeded      its time ran out                                       504
@@ -98,6 +99,13 @@ class LinkError(InvalidModule):
 
     problem_type = "link-error"
     title = "The module's imports or exports do not fit"
+
+
+class NotGranted(LinkError):
+    """An import that the deploy does not grant; the text lists all of them, so that one more try is enough."""
+
+    problem_type = "not-granted"
+    title = "The module uses what it was not granted"
 
 
 class Trap(GuesthouseError):

@@ -26,6 +26,7 @@ from guesthouse.dispatch.outcome import Outcome
 from guesthouse.errors import Cancelled, HostError
 from guesthouse.interfaces.invocation import WebRequest
 from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.registry import FunctionState
 
 T = TypeVar("T")
 
@@ -67,6 +68,26 @@ class Host:
     def delete(self, name: str, *, namespace: str = "default") -> bool:
         """See `AsyncHost.delete`."""
         return self._run(self.inner.delete(name, namespace=namespace))
+
+    def versions(self, name: str, *, namespace: str = "default") -> tuple[Deployment, ...]:
+        """See `AsyncHost.versions`."""
+        return self.inner.versions(name, namespace=namespace)
+
+    def state(self, name: str, *, namespace: str = "default") -> FunctionState:
+        """See `AsyncHost.state`."""
+        return self.inner.state(name, namespace=namespace)
+
+    def pin(self, name: str, version: int, *, namespace: str = "default") -> FunctionState:
+        """See `AsyncHost.pin`."""
+        return self._run(self.inner.pin(name, version, namespace=namespace))
+
+    def unpin(self, name: str, *, namespace: str = "default") -> FunctionState:
+        """See `AsyncHost.unpin`."""
+        return self._run(self.inner.unpin(name, namespace=namespace))
+
+    def rollback(self, name: str, *, namespace: str = "default") -> FunctionState:
+        """See `AsyncHost.rollback`."""
+        return self._run(self.inner.rollback(name, namespace=namespace))
 
     def invoke(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from guesthouse.errors import BadRequest
@@ -13,6 +13,9 @@ PAGE = 64 * KiB
 
 MAX_MEMORY = 128 * MiB
 """The pool's slot size: no deployment can have more linear memory than this."""
+
+MAX_DISPOSABLE_SECONDS = 25 * 3_600
+"""The longest life of a disposable token: what the newest of the service's own clients documents (others say an hour)."""
 
 LONGEST_MS = 366 * 24 * 3_600_000
 """The longest time that a limit can be: in nanoseconds it still fits everywhere."""
@@ -57,7 +60,15 @@ class Limits:
     http_response_bytes: int = 8 * MiB
     """Largest body of an outgoing HTTP request's response."""
     http_timeout_ms: int = 30_000
-    """Longest wait for an outgoing HTTP request, in milliseconds, within the deadline."""
+    """Longest wait for an outgoing HTTP request and all of its answer, in milliseconds, within the deadline."""
+    http_idle_ms: int = 30_000
+    """Longest silence in the middle of an answer's body, in milliseconds: twice what event streams use to keep alive."""
+    valkey_timeout_ms: int = 10_000
+    """Longest wait for the replies to a Valkey command or pipe, in milliseconds, within the deadline."""
+    valkey_reply_bytes: int = 64 * MiB
+    """Bytes of all replies from Valkey servers to one invocation, and 64 for each of their elements: they stay in memory."""
+    valkey_connections: int = 64
+    """Connections to Valkey servers that one invocation may have made: most are used again, so it rarely needs two."""
     spawn_depth: int = 16
     """Longest chain of functions that spawn functions: past it a spawn answers `limit`."""
     spawn_fanout: int = 1_000
@@ -82,5 +93,25 @@ class Limits:
 
     def changes(self) -> dict[str, int]:
         """What differs from the defaults, for storing beside a deployment."""
-        defaults = asdict(Limits())
-        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+        values = ((field.name, getattr(self, field.name), field.default) for field in fields(self))
+        return {name: value for name, value, default in values if value != default}
+
+
+@dataclass(frozen=True)
+class CacheLimits:
+    """The bounds of the cache, for guests and for clients alike; what is over one answers `limit-exceeded` or 413."""
+
+    key_bytes: int = 64 * KiB
+    """Longest key: each call looks it up on the loop, and keys are names, not contents."""
+    item_bytes: int = 5_000_000
+    """Largest item, key and value together: the service's own hard limit."""
+    ttl_ms: int = 24 * 3_600_000
+    """Longest time to live: the service's own; a longer one is shortened to it, for the crates send huge ones."""
+    element_bytes: int = 128 * KiB
+    """Largest element of a list: the service's own."""
+    list_elements: int = 20_000
+    """Longest list: changes in its middle, and reading all of it, take a few milliseconds for that many."""
+    list_bytes: int = 16 * MiB
+    """Largest list, its elements together: an eighth of what a guest can hold, which may fetch all of it."""
+    erase_ranges: int = 1_000
+    """Ranges of one erase call: they are put in order first."""

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
-from gateway_server import Server, serving
+from gateway_server import TIMEOUT, Server, serving
 from guesthouse.errors import BadRequest
-from guesthouse.gateway.routes import ANY_TOKEN, PUBLIC, ROUTES, Route
+from guesthouse.gateway.routes import ANY_TOKEN, INVOKE, PUBLIC, ROUTES, Route
+from guesthouse.registry import principal
+from guesthouse.registry.permissions import EVERYTHING, Permission, Permissions
+from guesthouse.registry.principal import ITEM_SCOPES
 
-SCOPES = ("invoke", "manage", "read", "metrics")
+SCOPES = sorted(principal.SCOPES)
+EVERY_RIGHT = Permissions(
+    tuple(Permission(role, None, EVERYTHING) for role in ("FunctionInvoke", "CacheReadWrite", "TopicReadWrite"))
+)
+
+BODIES = {"deploy": b"\0asm\1\0\0\0", "current": b'{"version": "latest"}'}
+"""What routes take, by their names."""
+QUERIES = {"cache-get": "?key=k", "cache-put": "?key=k&ttl_seconds=60", "cache-delete": "?key=k"}
+"""What routes have to be told, by their names."""
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +34,25 @@ def server() -> Iterator[Server]:
         server.tokens.add(f"only-{scope}", scope)
     server.tokens.add("all", *SCOPES)
     server.tokens.add("narrow", *SCOPES, functions="default/echo")
+    server.tokens.add("namespace", *SCOPES, functions="default/*")
     with server:
         yield server
 
 
 def call(server: Server, route: Route, token: str | None, name: str = "echo", namespace: str = "default") -> int:
     """The status of a well-formed request to a route."""
-    path = route.path.format(namespace=namespace, name=name, rest="a/b")
+    named = {"namespace": namespace, "name": name, "rest": "a/b", "version": 1}
+    path = route.path.format_map(defaultdict(lambda: "thing", named)) + QUERIES.get(route.name, "")
     headers = {"content-type": "application/wasm"} if route.method == "PUT" else {}
     if token is not None:
         headers["authorization"] = token
     method = "POST" if route.method == "*" else route.method
     server.registry.add("echo")
-    return server.request(method, path, b"\0asm\1\0\0\0" if method == "PUT" else None, headers).status
+    if route.name == "cache-get":
+        server.request("PUT", f"/cache/{namespace}?key=k&ttl_seconds=60", b"x", {"authorization": "all"})
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)) as connection:
+        connection.request(method, path, BODIES.get(route.name), headers)
+        return connection.getresponse().status  # the body of some has no end
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -75,6 +95,33 @@ def test_a_token_for_one_function_is_403_for_others(server: Server, route: Route
         assert call(server, route, "narrow") < 300
     assert call(server, route, "narrow", name="other") == 403
     assert call(server, route, "narrow", namespace="elsewhere") == 403
+
+
+@pytest.mark.parametrize(
+    "route", [route for route in ROUTES if route.scope in ITEM_SCOPES], ids=lambda route: route.name
+)
+def test_items_and_topics_need_a_token_for_their_whole_namespace(server: Server, route: Route) -> None:
+    """A token for one function is 403 there, one for another namespace as well."""
+    assert call(server, route, "namespace") < 300
+    assert call(server, route, "namespace", namespace="elsewhere") == 403
+    assert call(server, route, "narrow") == 403
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+def test_a_disposable_token_with_every_right_is_403_for_management(server: Server, route: Route) -> None:
+    """It opens functions, items and topics; what any token may see holds nothing for it; the rest never."""
+    token = server.disposable.generate(60, EVERY_RIGHT).token
+    allowed = route.scope in {INVOKE, ANY_TOKEN, *ITEM_SCOPES}
+    status = call(server, route, token)
+    assert (status < 300) if allowed else status == 403
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+def test_a_disposable_token_without_rights_opens_nothing(server: Server, route: Route) -> None:
+    """One that only says who its bearer is; and one with rights elsewhere."""
+    for permissions in (Permissions(()), Permissions(EVERY_RIGHT.entries).within("elsewhere")):
+        token = server.disposable.generate(60, permissions).token
+        assert call(server, route, token) == (200 if route.scope == ANY_TOKEN else 403)
 
 
 def test_a_list_holds_what_the_token_may_read(server: Server) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from guesthouse import OutboundConfig, OutboundPolicy
+from guesthouse import Host, OutboundConfig, OutboundPolicy
 from guesthouse.clock import SystemClock
 from probes import on_loop, settled
 from support import FORMS, guest, host_with
@@ -25,11 +25,21 @@ class ClockAhead(SystemClock):
         return time.monotonic_ns() + self.ahead_ns
 
 
-@pytest.fixture(scope="module", params=FORMS)
-def host(request):
+ALL_FORMS = (*FORMS, "unknown-unknown")
+
+
+@pytest.fixture(scope="module", params=ALL_FORMS)
+def form(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["cache-conditions", "old-cache-scalars"])
+def host(request, form):
+    """A host with the guest of one generation, in one form."""
     clock = ClockAhead()
-    with host_with("cache-conditions", form=request.param, clock=clock) as host:
-        host.deploy("cache-conditions", guest("cache-conditions", request.param), namespace="other")
+    with Host(clock=clock) as host:
+        for namespace in ("default", "other"):
+            host.deploy("cache", guest(request.param, form), namespace=namespace)
         host.clock = clock
         yield host
 
@@ -37,7 +47,7 @@ def host(request):
 def does(host, operation, key="k", value="", ttl_ms=60_000, namespace="default"):
     """What the guest answers to one operation."""
     order = {"operation": operation, "key": key, "value": value, "ttl_ms": ttl_ms}
-    return json.loads(host.invoke("cache-conditions", json.dumps(order).encode(), namespace=namespace).body)
+    return json.loads(host.invoke("cache", json.dumps(order).encode(), namespace=namespace).body)
 
 
 def holding(host, value):

@@ -65,33 +65,102 @@ WEB = {
     "recurse": trap("stack-overflow"),
     "sleeper": trap("deadline", deadline_ms=30),
     "spin": trap("fuel", fuel=1_000_000),
+    "sse-proxy": Call(status=500, request={"query": [("url", "https://10.0.0.1/")]}, holds=b"destination prohibited"),
     "start": Call(b"{}", 404, request={"path": "nobody"}),
     "stdout-flood": trap("host-calls", host_calls=1000),
     "ticker": Call(request={"query": [("events", "2"), ("every_ms", "1")]}, holds=b"data: tick\n\ndata: tick\n\n"),
+    "token-vendor": Call(b'{"player": "ada", "room": "lobby"}', holds=b'"token":"'),
 }
+CONFIGURES_AND_LOGS = b'[{"configure-logs":[{"topic":"t"}]},{"info":"x"}]'
+FETCHES = b'{"verb": "GET", "do": "get", "url": "https://10.0.0.1/"}'
+PERMITS_NOTHING_KNOWN = b'{"seconds": 60, "raw": "{}"}'
+NAMES_NO_ROLE = (
+    b'{"do": "get", "who": {"region": "us-east-1", "role": "nobody"}, "bucket": "b", "table": "t", "function": "f",'
+    b' "id": "s", "key": %b}'
+)
+NO_ROLE, NO_ROLE_FOR_AN_ITEM = NAMES_NO_ROLE % b'"k"', NAMES_NO_ROLE % b'[["id", "s", "1"]]'
+PINGS = b'{"cluster": "main", "commands": [["PING"]]}'
+PUSHES = b'{"call": "list-push-back", "list": "l", "value": "a", "ttl_ms": 1000, "refresh": true}'
+PUBLISHES_TO_NOBODY = b'[{"topic": "t", "text": "hi"}, {"topic": "", "text": "hi"}]'
+OF_TESTS = {
+    "aws-ddb-calls": Call(NO_ROLE_FOR_AN_ITEM, holds=b'"refused"'),
+    "aws-item": Call(status=500, holds=b"Unauthorized"),
+    "aws-lambda-calls": Call(NO_ROLE, holds=b'"refused"'),
+    "aws-object": Call(status=500, holds=b"Unauthorized"),
+    "aws-s3-1-0": Call(NO_ROLE, holds=b'"refused"'),
+    "aws-s3-calls": Call(NO_ROLE, holds=b'"refused"'),
+    "aws-secret": Call(status=500, holds=b"Unauthorized"),
+    "aws-secrets-calls": Call(NO_ROLE, holds=b'"refused"'),
+    "bytes-calls": Call(b"abcdef", holds=b"cdef", request={"query": [("do", '[{"read": 2}]')]}),
+    "cache-lists": Call(PUSHES, holds=b'"length"'),
+    "cache-recent": Call(b"tea", holds=b'"recent":["tea"'),
+    "http-1-0": Call(FETCHES, holds=b"destination prohibited"),
+    "http-calls": Call(b'[{"send": %b}]' % FETCHES, holds=b"destination prohibited"),
+    "log-calls": Call(CONFIGURES_AND_LOGS, holds=b"[null]"),
+    "log-mixed": Call(b"x", holds=b"Ok(())"),
+    "old-aws-all": Call(
+        b'{"bucket": "b", "table": "t", "secret": "s", "function": "f", "keys": ["", ""]}', 500, holds=b"Unauthorized"
+    ),
+    "old-aws-ddb-calls": Call(NO_ROLE_FOR_AN_ITEM, holds=b'"refused"'),
+    "old-aws-lambda-calls": Call(NO_ROLE, holds=b'"refused"'),
+    "old-aws-s3-calls": Call(NO_ROLE, holds=b'"refused"'),
+    "old-aws-secrets-calls": Call(NO_ROLE, holds=b'"refused"'),
+    "old-cache-lists": Call(PUSHES, holds=b'"length"'),
+    "old-cache-scalars": Call(b'{"operation": "set", "key": "k", "ttl_ms": 1000}', holds=b'{"stored":true}'),
+    "old-http-calls": Call(FETCHES, holds=b"destination prohibited"),
+    "old-log-calls": Call(CONFIGURES_AND_LOGS, holds=b"[null]"),
+    "old-redis-calls": Call(PINGS, holds=b"there is no cluster 'main'"),
+    "old-returns": Call(holds=b"text", request={"path": "string"}),
+    "old-token-calls": Call(PERMITS_NOTHING_KNOWN, holds=b"invalid-argument"),
+    "old-topic-calls": Call(PUBLISHES_TO_NOBODY, holds=b'["ok","Error::InvalidArgument'),
+    "old-web-support": Call(holds=b'"path":"a/b"', request={"path": "a/b"}),
+    "returns": Call(holds=b"text", request={"path": "string"}),
+    "spawn-calls": Call(b'[{"name": "nobody"}, {"name": "nobody", "old": true}]', holds=b"FunctionNotFound"),
+    "stream-calls": Call(holds=b"text", request={"query": [("do", '[{"start": [200, []]}, {"data": "text"}]')]}),
+    "token-calls": Call(PERMITS_NOTHING_KNOWN, holds=b"invalid-argument"),
+    "topic-calls": Call(PUBLISHES_TO_NOBODY, holds=b'["ok","invalid argument'),
+    "valkey-calls": Call(PINGS, holds=b"there is no cluster 'main'"),
+    "valkey-leaderboard": Call(b'{"player": "Ada", "points": 7}', 500, holds=b"there is no cluster 'main'"),
+    "web-support": Call(holds=b'"path":"a/b"', request={"path": "a/b"}),
+}
+"""Guests of tests/: what they are for needs more than a host; here they show that they work in each form."""
+WEB |= OF_TESTS
 SPAWN = {
     "fill": (b'{"key": "k", "url": "https://10.0.0.1/"}', {"failed": 1}),
     "fork-bomb": (b"", {"ok": 3, "failed": 4}),
     "old-spawn": (b"nonsense", {"dropped": 1}),
+    "old-topic-trigger": (b"x", {"ok": 1}),
+    "old-web-support-spawn": (b"x", {"ok": 1}),
     "spawn-outcome": (b'{"failed-note": "full"}', {"failed": 1}),
     "spawn-result": (b"nonsense", {"dropped": 1}),
     "spawn-unit": (b"x", {"ok": 1}),
+    "topic-trigger": (b"x", {"ok": 1}),
+    "web-support-spawn": (b"x", {"ok": 1}),
 }
+NO_VARIABLES = Call(status=500, holds=b"NotPresent")
 DIFFERS = {
+    "aws-item": NO_VARIABLES,
+    "aws-object": NO_VARIABLES,
+    "aws-secret": NO_VARIABLES,
     "clock": trap("unreachable"),
     "environment": trap("unreachable"),
     "exiter": trap("unreachable"),
     "headers": Call(request={"path": "a/b"}, holds=b'"environment":{"cache":"<not found>","function":"<not found>"'),
+    "log-calls": trap("unreachable", CONFIGURES_AND_LOGS),
     "log-flood": trap("unreachable"),
     "logger": trap("unreachable", b"x"),
+    "old-log-calls": trap("unreachable", CONFIGURES_AND_LOGS),
     "panic": trap("unreachable", b"boom"),
     "sleeper": trap("unreachable"),
     "stdout-flood": trap("fuel", fuel=10_000_000),
+    "stream-calls": Call(b"", 0, "trapped", reason="unreachable", request={"query": [("do", '["sleep"]')]}),
     "ticker": Call(
         status=200, result="trapped", reason="unreachable", request=WEB["ticker"].request, holds=b"data: tick"
     ),
 }
-"""What guests do in the third form where it is not what they do in the others."""
+"""What web functions do in the third form where it is not what they do in the others."""
+DIFFERENT_TOPIC = "topic-trigger"
+"""A spawn function that publishes to another topic in the third form: its outcome is the same."""
 
 ALL = sorted(manifest())
 
@@ -104,7 +173,7 @@ def host() -> Iterator[Host]:
 
 def answer(host: Host, name: str, form: str, call: Call) -> Outcome:
     """Deploys one guest in one form and calls it."""
-    host.deploy(name, guest(name, form), limits=call.limits, environment={"GREETING": "hi"})
+    host.deploy(name, guest(name, form), limits=call.limits, environment={"GREETING": "hi", "ROLE": "nobody"})
     return host.invoke(name, call.body, **call.request)
 
 
@@ -112,7 +181,7 @@ def test_the_tables_below_know_every_guest():
     """A new guest has to say here what it does, and one that differs, how."""
     names = {name for name, _ in ALL}
     assert names == {*WEB, *SPAWN, "calculator"}
-    assert {name for name, form in ALL if "differs" in manifest()[name, form]} == set(DIFFERS)
+    assert {name for name, form in ALL if "differs" in manifest()[name, form]} == {*DIFFERS, DIFFERENT_TOPIC}
     assert {form for _, form in ALL if "differs" in manifest()[_, form]} == {THIRD}
     assert names - {name for name, form in ALL if form == THIRD} == {"dice"}
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from gateway_server import Server, read_until, serving
 from guesthouse.errors import LinkError
+from guesthouse.gateway import manage
 from guesthouse.gateway.routes import ROUTES
 from guesthouse.telemetry import LogRecord
 
 WASM = b"\0asm\1\0\0\0" + bytes(range(200))
 BASE64 = base64.b64encode(WASM).decode()
 PATH = "/functions/manage/default/fresh"
+CURRENT = "/functions/manage/default/echo/current"
 
 
 @pytest.fixture
@@ -49,6 +53,7 @@ def test_a_deploy_by_json_is_204(server: Server) -> None:
             "environment": {"A": "1", "B": "2"},
             "limits": {"deadline_ms": 200},
             "grants": ["cache"],
+            "topics": [],
         }
     ]
 
@@ -118,7 +123,20 @@ def test_a_raw_upload_takes_its_options_from_the_query(server: Server) -> None:
     assert deployed["grants"] == ["cache", "http", "log"]
 
 
-@pytest.mark.parametrize("query", ["?colour=blue", "?environment=A", "?limits=deadline_ms=x", "?limits=deadline_ms=-1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?colour=blue",
+        "?environment=A",
+        "?limits=deadline_ms=x",
+        "?limits=deadline_ms=-1",
+        "?description=%FF",
+        "?environment=%E2%28=1",
+        "?description=a&description=b",
+        "?environment=A=1&environment=A=2",
+        "?limits=fuel=1&limits=fuel=2",
+    ],
+)
 def test_a_malformed_option_is_400(server: Server, query: str) -> None:
     """Nothing is deployed."""
     assert server.request("PUT", PATH + query, WASM, {"content-type": "application/wasm"}).status == 400
@@ -140,17 +158,45 @@ def test_no_grants_is_not_the_same_as_none_given(server: Server) -> None:
         assert server.deployer.deployed.pop()["grants"] == grants
 
 
+def test_a_grant_with_a_pattern_is_one_even_with_commas_in_it(server: Server) -> None:
+    """Names alone may have commas between."""
+    query = "?grants=http:GET,POST%20https://a.example&grants=cache,log&grants=topic:news"
+    assert server.request("PUT", PATH + query, WASM, {"content-type": "application/wasm"}).status == 204
+    (deployed,) = server.deployer.deployed
+    assert deployed["grants"] == ["http:GET,POST https://a.example", "cache", "log", "topic:news"]
+
+
 def test_show_and_list_and_versions_agree(server: Server) -> None:
-    """One function has one description."""
+    """One function has one description; a version has the same without what is said of the whole function."""
     shown = server.request("GET", "/functions/manage/default/echo").json
     assert shown["name"] == "echo"
     assert shown["digest"] == "sha256:" + "ab" * 32
     assert shown["environment"] == {"COLOUR": "blue"}
     assert shown["created_at"] == "1970-01-01T00:00:00.000+00:00"
-    assert server.request("GET", "/functions/manage/default/echo/versions").json == {"versions": [shown]}
+    assert (shown["latest"], shown["pinned"]) == (1, None)
     for path in ("/functions/manage", "/functions/manage/default"):
         assert shown in server.request("GET", path).json["functions"]
+    version = {key: value for key, value in shown.items() if key not in ("latest", "pinned")}
+    assert server.request("GET", "/functions/manage/default/echo/versions").json == {"versions": [version]}
+    assert server.request("GET", "/functions/manage/default/echo/versions/1").json == version
     assert server.request("GET", "/functions/manage/elsewhere").json == {"functions": []}
+
+
+@pytest.mark.parametrize(
+    "path", ["/functions/manage", "/functions/manage/default", f"{CURRENT.rpartition('/')[0]}/versions"]
+)
+def test_long_lists_are_made_beside_the_loop(server: Server, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand functions take half a second, in which nobody else would be answered."""
+    seen: list[threading.Thread] = []
+
+    def noting(*_: Any) -> dict[str, Any]:
+        seen.append(threading.current_thread())
+        return {}
+
+    monkeypatch.setattr(manage, "_describe", noting)
+    assert server.request("GET", path).status == 200
+    assert seen
+    assert server.on_loop(threading.current_thread) not in seen
 
 
 def test_environment_values_are_for_those_who_manage() -> None:
@@ -160,6 +206,58 @@ def test_environment_values_are_for_those_who_manage() -> None:
         server.on_loop(server.gateway._app.gate.refresh)
         shown = server.request("GET", "/functions/manage/default/echo", headers={"authorization": "reader"}).json
     assert shown["environment"] == {"COLOUR": None}
+
+
+@pytest.mark.parametrize("version", ["2", "0", "-1", "x", "1.0", "%31%00", "9" * 30, "1" * 19, "\u0661"])
+def test_a_version_that_is_not_there_is_404(server: Server, version: str) -> None:
+    """Whatever stands where its number should."""
+    path = f"/functions/manage/default/echo/versions/{quote(version, safe='%')}"
+    assert server.request("GET", path).problem == "not-found"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pinned"), [(1, ("default", "echo", 1)), ("latest", ("default", "echo", None)), ("previous", None)]
+)
+def test_the_current_version_is_chosen_by_number_or_word(server: Server, wanted: Any, pinned: Any) -> None:
+    """The answer is the function as it is from now on."""
+    answer = server.request("PUT", CURRENT, json.dumps({"version": wanted}).encode())
+    assert (answer.status, answer.json["version"], answer.headers["x-function-version"]) == (200, 1, "1")
+    assert answer.json["pinned"] == (None if wanted == "latest" else 1)
+    assert pinned is None or server.deployer.pinned == [pinned]
+
+
+@pytest.mark.parametrize(
+    ("document", "status"),
+    [
+        ({"version": 2}, 404),
+        ({"version": 0}, 400),
+        ({"version": -1}, 400),
+        ({"version": 1 << 63}, 400),
+        ({"version": "1"}, 400),
+        ({"version": True}, 400),
+        ({"version": 1.0}, 400),
+        ({"version": None}, 400),
+        ({"version": "newest"}, 400),
+        ({"version": 1, "force": True}, 400),
+        ({}, 400),
+        ([], 400),
+        (b"", 400),
+        (b'{"version": ' + b"1" * 4096 + b"}", 413),
+    ],
+)
+def test_what_is_no_version_is_refused(server: Server, document: Any, status: int) -> None:
+    """And nothing changes."""
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    assert server.request("PUT", CURRENT, body).status == status
+    assert server.deployer.pinned in ([], [("default", "echo", 2)])
+
+
+def test_a_function_that_is_not_there_has_no_versions(server: Server) -> None:
+    """Nor can one be chosen."""
+    for path in ("nobody/versions", "nobody/versions/1"):
+        assert server.request("GET", f"/functions/manage/default/{path}").status == 404
+    body = b'{"version": "latest"}'
+    assert server.request("PUT", "/functions/manage/default/nobody/current", body).status == 404
 
 
 def test_a_delete_is_204_and_then_404(server: Server) -> None:
@@ -219,8 +317,8 @@ def test_a_follower_that_goes_away_is_forgotten(server: Server) -> None:
         sock.sendall(b"GET /functions/manage/default/echo/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         add_record(server, "here")
         read_until(sock, b"here")
-        assert len(log._followers) == 1
-    while log._followers:
+        assert log.followers == 1
+    while log.followers:
         server.on_loop(lambda: None)
 
 

@@ -134,7 +134,7 @@ def test_a_streamed_answer_arrives_piece_by_piece(server: Server) -> None:
         sock.sendall(b"GET /functions/default/streams HTTP/1.1\r\nHost: localhost\r\n\r\n")
         first = read_until(sock, b"data: 1\n\n\r\n")
         assert b"transfer-encoding: chunked\r\n" in first
-        assert b"connection:" not in first
+        assert b"connection: keep-alive\r\n" in first
         server.on_loop(go_on.set)
         assert read_until(sock, b"0\r\n\r\n") == b"9\r\ndata: 2\n\n\r\n0\r\n\r\n"
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

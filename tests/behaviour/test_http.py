@@ -1,15 +1,18 @@
-"""The guest's HTTP client against a real server: what goes out, what comes back, and how it fails."""
+"""The examples `fetch` and `proxy` against a real server: what goes out, and what comes back.
+
+`test_http_calls`, `_streaming` and `_errors` have every function, every way to read and every way to fail.
+"""
 
 from __future__ import annotations
 
 import json
-import socket
+import re
 
 import pytest
 
 from guesthouse import OutboundConfig, OutboundPolicy
-from probes import on_loop, redeploy
-from support import FORMS, host_with
+from probes import on_loop
+from support import FORMS, ROOT, host_with
 from upstream import Upstream, response
 
 POLICY = OutboundPolicy.of(schemes=("http",), allow_addresses=("127.0.0.0/8",), overrides={"origin.test": "127.0.0.1"})
@@ -111,113 +114,6 @@ def test_headers_of_one_connection_are_not_passed_on(host, upstream):
     assert sent == {**own, "x-kept": "y"}
 
 
-# -- failures, each an error value with its own word
-
-
-def test_no_answer_within_the_guests_own_timeout(host, upstream):
-    """`invoke-with-timeout`: the request has arrived, the answer has not."""
-    upstream.answer = lambda request: None
-    assert "Timeout" in fetches(host, upstream.url(), timeout_ms=40)["error"]
-    assert len(upstream.requests) == 1
-
-
-def test_no_answer_within_the_deployments_limit(host, upstream):
-    """It bounds a guest that sets no timeout, and one that wants more."""
-    redeploy(host, "fetch", "hurried", http_timeout_ms=40)
-    upstream.answer = lambda request: None
-    for order in ({}, {"timeout_ms": 60_000}):
-        assert "Timeout" in fetches(host, upstream.url(), name="hurried", **order)["error"]
-
-
-@pytest.mark.parametrize("chunked", [False, True])
-def test_a_response_over_the_limit_is_an_error(host, upstream, chunked):
-    """Whether its length is announced or not."""
-    redeploy(host, "fetch", "frugal", http_response_bytes=1000)
-    body = b"x" * 1001
-    long = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e9\r\n" + body + b"\r\n0\r\n\r\n"
-    upstream.answer = lambda request: long if chunked else response(body)
-    assert "the response body is too large" in fetches(host, upstream.url(), name="frugal")["error"]
-    upstream.answer = lambda request: response(body[1:])
-    assert len(fetches(host, upstream.url(), name="frugal")["body"]) == 1000
-
-
-@pytest.mark.parametrize(
-    ("answer", "word"),
-    [
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "MalformedResponse"),
-        (b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "MalformedResponse"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf", "ConnectionInterrupted"),
-        (b"", "ConnectionInterrupted"),
-    ],
-    ids=["another protocol", "a broken header", "half a body", "nothing"],
-)
-def test_what_is_no_whole_response_is_an_error(host, answer, word):
-    """What the server sent is not shown."""
-    upstream = on_loop(host, Upstream(lambda request: answer, close_after=True).__aenter__())
-    error = fetches(host, upstream.url(), "POST")["error"]
-    on_loop(host, upstream.__aexit__())
-    assert word in error
-    assert "OpenSSH" not in error
-
-
-def test_nobody_there_is_an_error(host):
-    """Without the words of the operating system."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        assert "ConnectionFailed" in fetches(host, f"http://127.0.0.1:{reserved.getsockname()[1]}/")["error"]
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "http://10.0.0.1/",
-        "http://[::1]/",
-        "http://169.254.169.254/latest/meta-data/",
-        "https://127.0.0.1/",
-        "ftp://origin.test/",
-    ],
-)
-def test_a_destination_that_is_not_allowed_is_an_error(host, url):
-    """The same words for all of them: a guest learns nothing of the network inside."""
-    assert fetches(host, url) == {"error": 'RequestError("destination prohibited")'}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_without_a_policy_of_its_own_a_host_lets_guests_reach_public_addresses_only(form):
-    """Nothing on this machine, by whatever name, and nothing without TLS."""
-    with host_with("fetch", form=form) as host:
-        upstream = on_loop(host, Upstream().__aenter__())
-        for scheme in ("http", "https"):
-            for name in (
-                "127.0.0.1",
-                "localhost",
-                "2130706433",
-                "0x7f.1",
-                "[::ffff:127.0.0.1]",
-                "printer",
-                "a.internal",
-            ):
-                assert set(fetches(host, f"{scheme}://{name}:{upstream.port}/")) == {"error"}
-        assert upstream.connections == 0
-        on_loop(host, upstream.__aexit__())
-
-
-@pytest.mark.parametrize(
-    ("order", "word"),
-    [
-        ({"url": "not a url"}, "InvalidUrl"),
-        ({"headers": [["bad name", "x"]]}, "InvalidHeaderName"),
-        ({"headers": [["x", "a\r\nb: c"]]}, "InvalidHeaderValue"),
-        ({"verb": "CONNECT"}, "the method is not valid"),
-        ({"verb": "GET /x HTTP/1.1\r\n"}, "the method is not valid"),
-    ],
-)
-def test_what_cannot_be_sent_is_an_error_and_nothing_is_sent(host, upstream, order, word):
-    """The case says which part of the request is wrong."""
-    assert word in fetches(host, **{"url": upstream.url(host="origin.test"), **order})["error"]
-    assert upstream.connections == 0
-
-
 # -- passing a request on
 
 
@@ -243,3 +139,12 @@ def test_a_name_given_an_address_by_the_operator_is_reached_there(host, upstream
     """The request says the name, as for any other."""
     assert fetches(host, upstream.url(host="origin.test"))["status"] == 200
     assert upstream.requests[0].values("host") == [f"origin.test:{upstream.port}"]
+
+
+def test_the_page_about_this_interface_shows_guests_that_are_built():
+    """Its code is theirs."""
+    sources = "".join(path.read_text() for path in sorted(ROOT.glob("guests/examples/*/src/lib.rs")))
+    blocks = re.findall(r"```rust\n(.*?)```", (ROOT / "docs/interfaces/http.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        assert block in sources

@@ -1,4 +1,7 @@
-"""Logs and topics: where the words of a guest go, what the host says of it, and what a client never gets to read."""
+"""Logs and topics: where the words of a guest go, what the host says of it, and what a client never gets to read.
+
+What each call of the logging interface does is in `test_log_calls.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import asyncio
 import pytest
 
 from guesthouse.interfaces.topic.broker import Message, Subscription
+from guesthouse.telemetry import LogRecord
 from probes import PATIENCE, on_loop, redeploy
 from support import FORMS, guest, host_with
 
@@ -46,8 +50,13 @@ async def _read(subscription: Subscription, count: int) -> list[Message]:
 def read(host, subscription: Subscription, count: int) -> list[Message]:
     """The next messages; fails if one more is there."""
     messages = on_loop(host, _read(subscription, count))
-    assert not subscription._queue
+    assert not subscription.waiting
     return messages
+
+
+def by_the_guest(outcome) -> list[LogRecord]:
+    """The guest's own records of an outcome."""
+    return [record for record in outcome.logs if record.source == "guest"]
 
 
 # -- topics
@@ -75,7 +84,7 @@ def test_topics_belong_to_a_namespace_and_to_their_name(host, listen):
     others = listen("news", "other"), listen("olds")
     host.invoke("publisher", b"x", path="news")
     assert [read(host, one, 1)[0].value for one in two] == [b"x", b"x"]
-    assert [len(one._queue) for one in others] == [0, 0]
+    assert [one.waiting for one in others] == [0, 0]
     host.invoke("publisher", b"y", path="news", namespace="other")
     assert read(host, others[0], 1)[0].value == b"y"
 
@@ -109,18 +118,26 @@ def test_a_destination_gets_the_records_at_its_level_and_above(host, listen, lev
     """The guest's crate sends all of them; the host filters for the topic, and keeps all in the function's log."""
     subscription = listen("audit")
     outcome = host.invoke("logger", b"it happened", query=[("topic", "audit"), ("level", level)])
-    messages = read(host, subscription, len(expected))
+    *messages, ended = read(host, subscription, len(expected) + 1)
     assert [message.value.split(" ")[0] for message in messages] == expected
     assert all(message.value.endswith("it happened") for message in messages)
-    kept = [(record.level, record.source) for record in outcome.logs]
-    assert kept == [("debug", "guest"), ("info", "guest"), ("warn", "guest"), ("error", "guest")]
+    assert " system " in ended.value  # the crate asks for the host's records at info
+    assert [record.level for record in by_the_guest(outcome)] == ["debug", "info", "warn", "error"]
 
 
 def test_a_topic_of_the_functions_name_is_where_logs_go_by_default(host, listen):
     """That is how the example is written."""
     subscription = listen("logger")
     host.invoke("logger", b"here")
-    assert [message.value.split(" ")[0] for message in read(host, subscription, 3)] == ["INFO", "WARN", "ERROR"]
+    levels = [message.value.split(" ")[0] for message in read(host, subscription, 4)]
+    assert levels == ["INFO", "WARN", "ERROR", "INFO"]
+
+
+def test_a_guest_whose_log_cannot_be_configured_answers_500(host):
+    """It passes the error on, as most do."""
+    outcome = host.invoke("logger", b"x", query=[("topic", "")])
+    assert outcome.status == 500
+    assert "1 to 1024 bytes" in outcome.text
 
 
 def test_what_the_host_has_to_say_goes_to_the_topic_as_well(host, listen):
@@ -129,27 +146,34 @@ def test_what_the_host_has_to_say_goes_to_the_topic_as_well(host, listen):
     for calls in range(5, 40):  # the forms differ in how many they make before the first record
         redeploy(host, "logger", "cut-off", host_calls=calls)
         outcome = host.invoke("cut-off", b"x", query=[("level", "Debug")])
-        if outcome.logs[0].source == "guest":
+        if by_the_guest(outcome):
             break
-    ended = f"more than {calls} host calls"
+    cut = f"more than {calls} host calls"
     assert outcome.error.reason == "host-calls"
-    assert [message.value for message in subscription._queue][-2:] == [outcome.logs[0].text, ended]
-    assert [(record.source, record.text) for record in outcome.logs[1:]] == [("system", ended)]
+    _, guests, error, ended = outcome.logs
+    assert [(record.level, record.source) for record in (error, ended)] == [("error", "system"), ("info", "system")]
+    assert error.text == cut
+    assert ended.text.startswith("ended: trapped after ")
+    told = [message.value for message in subscription.take(100)][-3:]
+    assert told[0] == guests.text
+    assert [line.split(" ", 4)[4] for line in told[1:]] == [cut, ended.text]
 
 
 def test_the_log_of_an_outcome_is_in_the_functions_log_too(host):
     """With the id of the invocation."""
     outcome = host.invoke("logger", b"both")
-    entries = host.inner.logs.tail("default/logger", 4)
+    entries = host.inner.logs.tail("default/logger", len(outcome.logs))
     assert [entry.record for entry in entries] == list(outcome.logs)
     assert {entry.invocation_id for entry in entries} == {outcome.invocation_id}
-    assert all("both" in record.text for record in outcome.logs)
+    assert all("both" in record.text for record in by_the_guest(outcome))
+    assert by_the_guest(outcome)
 
 
 def test_a_record_is_one_line_whatever_the_guest_writes(host, listen):
     """Line breaks and terminal escapes are shown, not obeyed."""
     outcome = host.invoke("logger", b"one\ntwo\x1b[31m\r")
-    assert all(record.text.endswith("one\\ntwo\\x1b[31m\\r") for record in outcome.logs)
+    assert all(record.text.endswith("one\\ntwo\\x1b[31m\\r") for record in by_the_guest(outcome))
+    assert by_the_guest(outcome)
 
 
 # -- what a guest prints, and what ends it
@@ -188,8 +212,9 @@ def test_a_flood_is_cut_at_the_limits_and_its_rest_counted(host, listen, name, s
     assert outcome.logs[-1].source == "system"
     assert outcome.logs[-1].text.startswith("dropped ")
     if name == "log-flood":
-        assert len(subscription._queue) <= 20 + 1
-        assert "log lines were dropped" in subscription._queue[-1].value
+        told = [message.value for message in subscription.take(1_000)]
+        assert len(told) <= 20 + 3
+        assert " log records over the limits of " in told[-1]
 
 
 def test_a_log_is_bounded_in_bytes_as_well(host):

@@ -1,4 +1,4 @@
-"""README.md: its Python runs and prints what it says, and what it names is there."""
+"""README.md: its Python runs and prints what it says, and what it names is there; so are the links of all front pages."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
-from command_line import built
+from command_line import built, server
 from guesthouse.cli import cli
 from support import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
+ANSWER = '{"message":"Hello, Ada!"}'
 
 
 def blocks(language: str) -> list[str]:
@@ -43,9 +45,74 @@ def test_a_python_example_prints_what_it_says(tmp_path, code):
 
 def test_every_path_that_it_names_is_there():
     """In the texts and tables, and in commands."""
-    named = set(re.findall(r"(?:abi|benchmarks|guests|host|tests|tools)/[\w./-]*\w", TEXT))
+    named = set(re.findall(r"(?:abi|benchmarks|docs|guests|host|tests|tools)/[\w./-]*\w", TEXT))
     assert len(named) > 10
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+PAGES = [ROOT / page for page in ("README.md", "host/ARCHITECTURE.md", "guests/README.md", "benchmarks/README.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    """Files of the project are there, and so is the heading that a link names."""
+    links = re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", page.read_text())
+    for path, anchor in links:
+        if "://" not in path:
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name} links to {path}"
+            assert not anchor or anchor in anchors(target), f"{page.name} links to {path}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_of_the_docs_names_every_page():
+    """In docs/README.md."""
+    docs = ROOT / "docs"
+    linked = {(docs / path).resolve() for path in re.findall(r"\]\(([^)#]+)", (docs / "README.md").read_text())}
+    assert {page for page in docs.rglob("*.md") if page != docs / "README.md"} <= linked
+
+
+def test_its_function_is_the_one_that_new_makes():
+    """What it shows of `src/lib.rs` is in the template."""
+    (code,) = blocks("rust")
+    assert code in (ROOT / "host/guesthouse/templates/web/src/lib.rs").read_text()
+
+
+def test_what_it_says_about_a_server_works(tmp_path, monkeypatch):
+    """Inspect, run, deploy twice, call, read the log and roll back, with a file that was built before."""
+    shown = [line for block in blocks("sh") for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in shown if line.startswith("guesthouse ")]
+    by_name = {words[0]: words for words in commands if words}
+    file = tmp_path / by_name["deploy"][1]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(built("greet").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with server(tmp_path / "data") as running:
+        for words in (by_name["inspect"], by_name["run"], by_name["deploy"], by_name["deploy"]):
+            said = running(*words)
+            assert said.status == 0, said.err
+        assert running(*by_name["run"]).out == running("invoke", "hello", "-d", by_name["run"][-1]).out == ANSWER
+        assert running(*by_name["logs"][:2]).status == 0
+        assert running(*by_name["rollback"]).status == 0
+        assert running("versions", "ls", "hello", "--json").json[0]["current"]
+
+
+def test_every_promise_names_tests_that_are_there():
+    """Files, and words of `-k` that some test is called by."""
+    names = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")]
+    shown = re.findall(r'make test PYTEST=("[^"]*"|[\w/.]+)', TEXT)
+    assert len(shown) > 10
+    for argument in shown:
+        words = re.findall(r"[\w/.]+", argument.strip('"').removeprefix("-k")) if "-k" in argument else []
+        for word in words:
+            assert word == "or" or any(word in name for name in names), argument
+        assert words or (ROOT / argument).exists(), argument
 
 
 def test_every_make_target_that_it_names_is_there():

@@ -77,7 +77,7 @@ def test_a_file_is_deployed_and_answers(server: Served, form: str, raw: bool) ->
         (wat('(module (import "wasi:sockets/tcp@0.2.0" "listen" (func)))'), "", 422, "wasi:sockets/tcp@0.2.0"),
         (wat('(module (import "env" "abort" (func (param i32))))'), "", 422, "abort"),
         (guest("echo")[:-100], "", 422, "left"),
-        (guest("fetch"), "?grants=wasi", 422, "http"),
+        (guest("fetch"), "?grants=log", 422, "http"),
         (guest("echo"), "?limits=memory_bytes=134217729", 400, "memory_bytes"),
         (guest("echo"), "?limits=memory_bytes=65536", 422, "memory"),
         (guest("echo"), "?limits=speed=1", 400, "speed"),

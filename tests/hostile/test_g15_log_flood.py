@@ -43,12 +43,14 @@ def size(logs: Any) -> int:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["log-flood", "stdout-flood"])
 def test_a_flood_is_cut_and_counted(host: Host, name: str, form: str) -> None:
-    """At most 1,000 records and 256 KiB, then one line that says how many are missing."""
+    """At most 1,000 records and 256 KiB, then how it ended, and one line that says how many are missing."""
     host.deploy(name, guest(name, form), limits={"host_calls": 20_000})
     for _ in range(often(1)):
         logs = host.invoke(name).logs
-        assert len(logs) == LINES + 1
-        assert size(logs) < SIZE + 200
+        assert sum(record.source != "system" for record in logs) == LINES
+        assert len(logs) <= LINES + 4
+        assert size(logs) < SIZE + 400
+        assert any("host calls" in record.text for record in logs)
         assert logs[-1].source == "system"
         assert logs[-1].text.startswith("dropped ")
 
@@ -59,7 +61,7 @@ def test_lines_that_fill_the_log_with_bytes_are_cut(host: Host, form: str) -> No
     host.deploy("panic", guest("panic", form))
     outcome = host.invoke("panic", b"x" * (4 << 20))
     assert outcome.result == "trapped"
-    assert size(outcome.logs) < SIZE + 200
+    assert size(outcome.logs) < SIZE + 2_000
 
 
 @pytest.mark.parametrize("form", FORMS)

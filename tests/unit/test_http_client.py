@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from guesthouse.cli.serve import outbound_of
+from guesthouse.config import Outbound
 from guesthouse.net import failures, pool
 from guesthouse.net.client import OutboundClient, OutboundConfig, OutboundRequest
 from guesthouse.net.policy import OutboundPolicy
@@ -367,3 +369,19 @@ async def test_a_request_that_the_server_answers_early_does_not_hang(client: Out
 
     async with Upstream(early, close_after=True) as upstream:
         assert (await client.fetch(get(upstream, method="POST", body=b"x" * 1000))).status == 413
+
+
+async def test_what_is_configured_is_what_the_client_does() -> None:
+    """Every setting of the section `[outbound]`."""
+    settings = Outbound(
+        schemes=("http",),
+        hosts=("a.example",),
+        allow_addresses=("10.0.0.0/8",),
+        overrides={HOST: "127.0.0.1"},
+        connections=8,
+    )
+    client = OutboundClient(outbound_of(settings))
+    changes = {"hosts": ["a.example"], "allow_addresses": ["10.0.0.0/8"], "overrides": {HOST: "127.0.0.1"}}
+    assert client.policy == OutboundPolicy.of(schemes=("http",), **changes)  # type: ignore[arg-type]
+    assert (client.slots.total, client.config.ca_file) == (8, None)
+    await client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -10,15 +11,16 @@ import pytest
 
 from guesthouse.clock import SYSTEM_CLOCK
 from guesthouse.engine.values import Err, Ok
-from guesthouse.interfaces.bytes import Buffer
+from guesthouse.errors import BadRequest
+from guesthouse.interfaces.bytes import Buffer, peek
 from guesthouse.interfaces.http import HTTP_1_0, HTTP_1_1, HTTP_OLD, HttpInterface
 from guesthouse.interfaces.http.errors import error_1_0, error_1_1
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.limits import Limits
-from guesthouse.net import failures
+from guesthouse.net import failures, signing
 from guesthouse.net.client import OutboundClient, OutboundConfig
 from guesthouse.net.policy import OutboundPolicy
-from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.deployment import Deployment, Manifest
 from upstream import Upstream, response
 
 pytestmark = pytest.mark.anyio
@@ -54,9 +56,10 @@ class NoLog:
         """Nothing is logged in these tests."""
 
 
-def invocation(**limits: int) -> Invocation:
+def invocation(*grants: str, **limits: int) -> Invocation:
     bounds = Limits().with_changes(limits)
-    deployment = Deployment("default", "f", 1, "0" * 64, "web", 1, 0)
+    manifest = Manifest(grants=frozenset(grants) or None)
+    deployment = Deployment("default", "f", 1, "0" * 64, "web", 1, 0, manifest)
     deadline = SYSTEM_CLOCK.monotonic_ns() + bounds.deadline_ms * 1_000_000
     return Invocation("id", deployment, "web", bounds, deadline, NoLog())
 
@@ -81,13 +84,15 @@ def test_every_function_of_both_generations_is_answered() -> None:
 
 
 async def test_a_guest_gets_status_headers_and_body(interface: HttpInterface) -> None:
-    """Any status is ok; the body comes as a value."""
+    """Any status is ok; the body is a buffer, and one that is complete when it came along with the headers."""
     async with Upstream(lambda _: response(b"teapot", "418 Teapot", "X-A: 1", "X-A: 2")) as upstream:
         request = Lifted(upstream.url("/tea", "up.example"), "BREW", [("x", "y")], ("value", b"milk"))
         for invoke in (interface.invoke_1_0, interface.invoke_1_1):
             answer = await invoke(invocation(), request)
             headers = [("x-a", "1"), ("x-a", "2"), ("content-length", "6")]
-            assert answer == Ok((418, headers, ("value", b"teapot")))
+            assert isinstance(answer, Ok)
+            assert answer.value[:2] == (418, headers)
+            assert peek(answer.value.body) == b"teapot"
         seen = upstream.requests[0]
     assert (seen.line, seen.body, seen.values("x")) == ("BREW /tea HTTP/1.1", b"milk", ["y"])
 
@@ -135,15 +140,36 @@ async def test_a_body_that_breaks_off_or_is_too_large_is_an_error_value(interfac
         assert upstream.connections == 0
 
 
-@pytest.mark.parametrize("case", ["aws-sigv4-secret", "federated"])
-async def test_authorization_that_is_not_there_is_said_clearly(interface: HttpInterface, case: str) -> None:
+@pytest.mark.parametrize("how", [("aws-sigv4-secret", ("k", "s", "r", "s3")), ("federated", ("arn", "s3"))])
+async def test_without_the_extra_a_signature_is_refused_clearly(
+    interface: HttpInterface, how: tuple[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the request does not go out unsigned."""
+    monkeypatch.setattr(signing, "_botocore", None)
+    monkeypatch.setitem(sys.modules, "botocore.auth", None)
     async with Upstream() as upstream:
-        request = Lifted(upstream.url("/", "up.example"), authorization=(case, ("k", "s", "r", "s3")))
+        request = Lifted(upstream.url("/", "up.example"), authorization=how)
         answer = await interface.invoke_1_0(invocation(), request)
-        text = f"authorization '{case}' needs the extra 'aws', which this host does not have"
+        text = "signing requests needs the extra 'aws', which this host does not have: pip install 'guesthouse[aws]'"
         assert answer == Err(("request-error", text))
         assert upstream.connections == 0
+
+
+async def test_a_mistake_of_the_host_is_an_internal_error() -> None:
+    """The guest learns that much and goes on; the host's log has the rest."""
+
+    class Broken:
+        async def resolve(self, host: str) -> list[str]:
+            raise KeyError(host)
+
+    interface = HttpInterface(OutboundClient(resolver=Broken()))
+    for answer in (
+        await interface.invoke_1_0(invocation(), Lifted("http://a.example/")),
+        await interface.invoke_1_1(invocation(), Lifted("http://a.example/")),
+        await interface.get(invocation(), LiftedOld("http://a.example/")),
+    ):
+        assert answer == Err(("internal-error", None))
+    await interface.close()
 
 
 Call = Callable[[HttpInterface, Lifted], Awaitable[Any]]
@@ -246,3 +272,79 @@ async def test_a_response_over_the_limit_is_an_error_value(interface: HttpInterf
     async with Upstream(lambda _: response(bytes(100))) as upstream:
         answer = await interface.invoke_1_1(invocation(http_response_bytes=99), Lifted(upstream.url("/", "up.example")))
         assert answer == Err(("request-error", "limit exceeded: the response body is too large"))
+
+
+# -- grants
+
+
+def test_grants_are_checked_at_deploy() -> None:
+    """What cannot be enforced, or says nothing, is refused with the reason."""
+    interface = HttpInterface(OutboundClient())
+    for pattern in (
+        "*", "api.example.com", "*.example.com", "https://api.example.com:8443", "GET api.example.com",
+        "GET,POST https://*.example.com:*", "[2606:4700::1111]", "93.184.216.34", "bücher.example",
+    ):  # fmt: skip
+        interface.check_grant(pattern)
+    for pattern in (
+        "", " ", "get api.example.com", "GET,", "ftp://example.com", "api.example.com/path", "a@b.example", "exa mple.com",
+        "example.com:0", "example.com:99999", "**.example.com", "a.*.example.com", "127.1", "2130706433", "http://", "GET  a.b",
+    ):  # fmt: skip
+        with pytest.raises(BadRequest):
+            interface.check_grant(pattern)
+
+
+@pytest.mark.parametrize(
+    ("grants", "verb", "path", "allowed"),
+    [
+        (["http"], "GET", "up.example", True),
+        (["http:*:*"], "DELETE", "up.example", True),
+        (["http:up.example:*"], "GET", "up.example", True),
+        (["http:up.example"], "GET", "up.example", False),  # its own port only
+        (["http:UP.example:*"], "GET", "up.EXAMPLE.", True),
+        (["http:http://up.example:*"], "GET", "up.example", True),
+        (["http:https://up.example:*"], "GET", "up.example", False),
+        (["http:*.example:*"], "GET", "up.example", True),
+        (["http:*.up.example:*"], "GET", "up.example", False),
+        (["http:*.up.example:*"], "GET", "a.b.up.example", True),
+        (["http:other.example:*"], "GET", "up.example", False),
+        (["http:GET,HEAD up.example:*"], "get", "up.example", True),
+        (["http:GET,HEAD up.example:*"], "POST", "up.example", False),
+        (["http:GET up.example:*", "http:POST up.example:*"], "POST", "up.example", True),
+        (["http:GET up.example:*", "http:POST other.example:*"], "POST", "up.example", False),
+        (["cache", "log"], "GET", "up.example", False),
+    ],
+)
+async def test_a_grant_is_enforced_at_each_call(
+    interface: HttpInterface, grants: list[str], verb: str, path: str, allowed: bool
+) -> None:
+    """Host, scheme, port and method; what is not granted is an error value that says so, in both generations."""
+    interface._client.policy = OutboundPolicy.of(
+        schemes=("http",), overrides={"up.example": "127.0.0.1", "a.b.up.example": "127.0.0.1"}
+    )
+    async with Upstream() as upstream:
+        url = upstream.url("/secret/path?query", path)
+        for answer in (
+            await interface.invoke_1_0(invocation(*grants), Lifted(url, verb)),
+            await interface.invoke_1_1(invocation(*grants), Lifted(url, verb)),
+            await interface.invoke_with_timeout(invocation(*grants), Lifted(url, verb), 5_000),
+            *([await interface.get(invocation(*grants), LiftedOld(url))] if verb == "GET" else ()),
+        ):
+            if allowed:
+                assert isinstance(answer, Ok)
+            else:
+                host = f"http://up.example:{upstream.port}"
+                assert answer == Err(("request-error", f"not granted: {verb} {host}"))
+        assert bool(upstream.connections) is allowed
+
+
+async def test_a_grant_widens_nothing(interface: HttpInterface) -> None:
+    """What the host does not allow stays forbidden, whatever a deployment was granted."""
+    for grant, url in (
+        ("http:https://up.example", "https://up.example/"),
+        ("http:*:*", "http://127.0.0.1/"),
+        ("http:127.0.0.1", "http://127.0.0.1/"),
+        ("http:localhost:*", "http://localhost/"),
+        ("http:169.254.169.254", "http://169.254.169.254/latest/meta-data/"),
+    ):
+        answer = await interface.invoke_1_1(invocation(grant), Lifted(url))
+        assert answer == Err(("request-error", "destination prohibited")), grant

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from guesthouse.errors import NotFound
+from guesthouse.errors import BadRequest, NotFound
 from guesthouse.limits import Limits
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
 from guesthouse.registry.registry import Registry
@@ -98,7 +98,7 @@ def test_a_pinned_function_stays_while_deploys_go_on(registry: Registry) -> None
     """Pinning picks any version; letting go picks the latest; what is not there cannot be pinned."""
     for number in range(3):
         registry.deploy_sync("default", "echo", WASM + bytes([number]), kind="web")
-    assert registry.pin_sync("default", "echo", 2).version == 2
+    assert registry.pin_sync("default", "echo", 2).current.version == 2
     assert registry.deploy_sync("default", "echo", WASM, kind="web").version == 4
     current = registry.get("default", "echo")
     assert current is not None
@@ -112,7 +112,8 @@ def test_a_pinned_function_stays_while_deploys_go_on(registry: Registry) -> None
             registry.pin_sync("default", "echo", version)
     with pytest.raises(NotFound):
         registry.pin_sync("default", "nobody", None)
-    assert asyncio.run(registry.pin("default", "echo", None)).version == 4
+    assert registry.previous("default", "echo").version == 1
+    assert asyncio.run(registry.pin("default", "echo", None)).current.version == 4
 
 
 def test_deleting_answers_whether_there_was_one_and_numbers_are_never_given_twice(registry: Registry) -> None:
@@ -311,14 +312,234 @@ def test_a_row_that_cannot_be_read_stops_the_opening_with_its_name(
         reopen()
 
 
+# -- old versions
+
+
+@pytest.fixture(params=["memory", "file"])
+def bounded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
+    """A registry that keeps two versions of each function."""
+    directory = None if request.param == "memory" else tmp_path
+    database = Database(None if directory is None else directory / "guesthouse.db")
+    yield Registry(database, directory, keep=2)
+    database.close()
+
+
+def numbered(registry: Registry, number: int, name: str = "echo") -> str:
+    """Deploys bytes that no other number has; their digest."""
+    return registry.deploy_sync("default", name, WASM + bytes([number]), kind="web").digest
+
+
+def numbers(registry: Registry, name: str = "echo") -> list[int]:
+    return [deployment.version for deployment in registry.versions("default", name)]
+
+
+def is_kept(registry: Registry, digest: str) -> bool:
+    try:
+        registry.wasm(digest)
+    except NotFound:
+        return False
+    return True
+
+
+def test_old_versions_go_with_their_bytes_and_the_newest_stay(bounded: Registry) -> None:
+    """Of each function for itself; numbers go on counting, and what has gone cannot be pinned."""
+    digests = [numbered(bounded, number) for number in range(5)]
+    numbered(bounded, 9, "other")
+    assert (numbers(bounded), numbers(bounded, "other")) == ([4, 5], [1])
+    assert [is_kept(bounded, digest) for digest in digests] == [False, False, False, True, True]
+    with pytest.raises(NotFound):
+        bounded.pin_sync("default", "echo", 3)
+
+
+def test_a_pinned_version_stays_however_old_it_is(bounded: Registry) -> None:
+    """Until it is let go, and then it goes with the next deploy."""
+    first = numbered(bounded, 0)
+    bounded.pin_sync("default", "echo", 1)
+    for number in range(1, 5):
+        numbered(bounded, number)
+    assert numbers(bounded) == [1, 4, 5]
+    assert is_kept(bounded, first)
+    bounded.pin_sync("default", "echo", None)
+    assert numbers(bounded) == [1, 4, 5]
+    numbered(bounded, 5)
+    assert numbers(bounded) == [5, 6]
+    assert not is_kept(bounded, first)
+
+
+def test_a_version_in_use_stays_until_whoever_uses_it_has_gone(bounded: Registry) -> None:
+    """Whoever holds the deployment may still read its bytes; afterwards the next deploy takes it."""
+    first = numbered(bounded, 0)
+    running = bounded.get("default", "echo")
+    assert running is not None
+    for number in range(1, 5):
+        numbered(bounded, number)
+    assert numbers(bounded) == [1, 4, 5]
+    assert bounded.wasm(running.digest) == WASM + b"\0"
+    del running
+    numbered(bounded, 5)
+    assert numbers(bounded) == [5, 6]
+    assert not is_kept(bounded, first)
+
+
+def test_bytes_that_another_version_names_stay(bounded: Registry) -> None:
+    """One function's old version is another's current one; deployed once more, they are there once more."""
+    digest = numbered(bounded, 0)
+    assert numbered(bounded, 0, "other") == digest
+    for number in range(1, 4):
+        numbered(bounded, number)
+    assert is_kept(bounded, digest)
+    assert numbered(bounded, 0) == digest
+    bounded.delete_sync("default", "other")
+    numbered(bounded, 7, "third")
+    assert is_kept(bounded, digest)
+
+
+def test_the_bytes_of_a_deleted_function_go_when_nobody_uses_them_any_more(bounded: Registry) -> None:
+    """At once, or with the next change; if they are deployed anew meanwhile they stay."""
+    gone, held, again = numbered(bounded, 0, "gone"), numbered(bounded, 1, "held"), numbered(bounded, 2, "again")
+    running = [bounded.get("default", name) for name in ("held", "again")]
+    for name in ("gone", "held", "again"):
+        bounded.delete_sync("default", name)
+    assert [is_kept(bounded, digest) for digest in (gone, held, again)] == [False, True, True]
+    numbered(bounded, 2, "again")
+    running.clear()
+    numbered(bounded, 3, "other")
+    assert [is_kept(bounded, digest) for digest in (gone, held, again)] == [False, False, True]
+
+
+def test_what_was_kept_beside_the_bytes_is_removed_with_them(tmp_path: Path) -> None:
+    """Compiled code, for instance: whoever keeps it is told the digest."""
+    removed: list[str] = []
+    database = Database(tmp_path / "guesthouse.db")
+    registry = Registry(database, tmp_path, keep=2, removed=removed.append)
+    digests = [numbered(registry, number) for number in range(4)]
+    assert removed == digests[:2]
+    assert {path.name for path in (tmp_path / "blobs").iterdir()} == set(digests[2:])
+    database.close()
+
+
+@pytest.mark.parametrize("keep", [1, 0, -1])
+def test_two_versions_at_least_have_to_be_kept(keep: int) -> None:
+    """The one that runs, and one to go back to."""
+    database = Database(None)
+    with pytest.raises(BadRequest, match="at least 2 versions"):
+        Registry(database, keep=keep)
+    database.close()
+
+
+def test_the_same_bytes_deployed_while_their_last_version_goes_are_there(tmp_path: Path) -> None:
+    """Eight threads deploy the same two modules to functions that keep two versions: what is current can be read."""
+    database = Database(tmp_path / "guesthouse.db")
+    registry = Registry(database, tmp_path, keep=2)
+
+    def some(thread: int) -> None:
+        for number in range(12):
+            deployed = registry.deploy_sync("default", f"f{thread % 3}", WASM + bytes([number % 4]), kind="web")
+            assert registry.wasm(deployed.digest)
+
+    threads = [threading.Thread(target=some, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for deployment in registry.list():
+        assert registry.wasm(deployment.digest)
+        assert numbers(registry, deployment.name)[-1] == deployment.version
+    database.close()
+
+
+def test_pins_of_many_threads_at_once_leave_one_of_them(registry: Registry) -> None:
+    """While others deploy: the version that runs is the one that is pinned, in memory and on disk."""
+    for number in range(4):
+        numbered(registry, number)
+
+    def pins(version: int | None) -> None:
+        for _ in range(10):
+            registry.pin_sync("default", "echo", version)
+
+    def deploys() -> None:
+        for _ in range(10):
+            numbered(registry, 9)
+
+    threads = [threading.Thread(target=pins, args=(version,)) for version in (1, 2, 3, None)]
+    threads += [threading.Thread(target=deploys) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    state = registry.show("default", "echo")
+    assert state is not None
+    assert state.latest == 24
+    assert state.current.version == (state.pinned or state.latest)
+    assert registry.get("default", "echo") is state.current
+
+
+def test_a_pin_survives_a_restart(reopen: Callable[[], Registry]) -> None:
+    """With the latest number beside it, and the function goes on being held."""
+    registry = reopen()
+    for number in range(3):
+        numbered(registry, number)
+    registry.pin_sync("default", "echo", 2)
+    registry = reopen()
+    state = registry.show("default", "echo")
+    assert state is not None
+    assert (state.current.version, state.latest, state.pinned) == (2, 3, 2)
+    numbered(registry, 4)
+    current = registry.get("default", "echo")
+    assert current is state.current
+    assert reopen().pin_sync("default", "echo", None).current.version == 4
+
+
+def test_there_is_something_to_go_back_to_only_behind_the_current_version(bounded: Registry) -> None:
+    """The one before, of those that are still there; before the first there is none."""
+    with pytest.raises(NotFound):
+        bounded.previous("default", "echo")
+    numbered(bounded, 0)
+    with pytest.raises(NotFound, match="before the current one"):
+        bounded.previous("default", "echo")
+    for number in range(1, 4):
+        numbered(bounded, number)
+    assert bounded.previous("default", "echo").version == 3
+    bounded.pin_sync("default", "echo", 3)
+    with pytest.raises(NotFound):
+        bounded.previous("default", "echo")
+
+
+@pytest.mark.parametrize(
+    "grants",
+    [
+        ["cache\n"],
+        ["http:" + "x" * 2000],
+        [f"cache:{number}" for number in range(257)],
+        ["\ud800"],
+        ["a\0"],
+        ["\x1b[2J"],
+    ],
+)
+def test_grants_without_bounds_are_refused(grants: list[str]) -> None:
+    """In number, in length, and in what a terminal or a log would make of them."""
+    with pytest.raises(BadRequest):
+        Manifest(grants=frozenset(grants))
+
+
+def test_a_grant_is_a_whole_interface_or_patterns_of_it() -> None:
+    """The whole one wins; a name that only begins alike says nothing."""
+    manifest = Manifest(grants=frozenset({"cache", "cache:a*", "topic:news", "topic:a:b", "log-x"}))
+    assert manifest.granted("cache") is None
+    assert manifest.granted("topic") == ("a:b", "news")
+    assert manifest.granted("log") == ()
+    assert Manifest().granted("log") is None
+
+
 class RegistryMachine(RuleBasedStateMachine):
     """Any order of deploys, pins, deletes and restarts against a dict."""
 
     names = st.sampled_from(["a", "b"])
     contents = st.sampled_from([WASM, WASM + b"1", WASM + b"2"])
 
-    @initialize(on_disk=st.booleans())
-    def open(self, on_disk: bool) -> None:
+    @initialize(on_disk=st.booleans(), keep=st.sampled_from([None, 2, 3]))
+    def open(self, on_disk: bool, keep: int | None) -> None:
+        self.keep = keep
         self.folder = tempfile.TemporaryDirectory() if on_disk else None
         self.latest: dict[str, int] = {}
         self.versions: dict[str, dict[int, bytes]] = {}
@@ -329,7 +550,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def _open(self) -> None:
         directory = None if self.folder is None else Path(self.folder.name)
         self.database = Database(None if directory is None else directory / "guesthouse.db")
-        self.registry = Registry(self.database, directory)
+        self.registry = Registry(self.database, directory, keep=self.keep)
 
     @precondition(lambda self: self.folder is not None)
     @rule()
@@ -343,7 +564,10 @@ class RegistryMachine(RuleBasedStateMachine):
         deployed = self.registry.deploy_sync("default", name, content, kind="web")
         self.latest[name] = self.latest.get(name, 0) + 1
         assert deployed.version == self.latest[name]
-        self.versions.setdefault(name, {})[deployed.version] = content
+        versions = self.versions.setdefault(name, {})
+        versions[deployed.version] = content
+        kept = {*sorted(versions, reverse=True)[: self.keep], self.pins.get(name)}
+        self.versions[name] = {version: content for version, content in versions.items() if version in kept}
 
     @rule(name=names)
     def delete(self, name: str) -> None:
@@ -374,6 +598,8 @@ class RegistryMachine(RuleBasedStateMachine):
             found = self.registry.versions("default", name)
             assert {d.version: self.registry.wasm(d.digest) for d in found} == versions
         assert {d.name for d in self.registry.list()} == set(self.versions)
+        named = {content for versions in self.versions.values() for content in versions.values()}
+        assert all(is_kept(self.registry, hashlib.sha256(content).hexdigest()) for content in named)
 
     def teardown(self) -> None:
         if hasattr(self, "registry") and self.database is not None:

@@ -16,27 +16,9 @@ from guesthouse.errors import BadRequest
 from guesthouse.registry.principal import LOCAL, SCOPES, FunctionPattern, Principal
 from guesthouse.registry.tokens import NOTICE_NS, TOKEN_LENGTH, Tokens, is_well_formed
 from guesthouse.storage.database import Database, rows
+from set_clock import SetClock
 
 DAY_MS = 86_400_000
-
-
-class SetClock:
-    """Time that a test sets; randomness that counts, so that it never repeats."""
-
-    def __init__(self) -> None:
-        self.monotonic = 1
-        self.wall_ms = 1_800_000_000_000
-        self.count = 0
-
-    def monotonic_ns(self) -> int:
-        return self.monotonic
-
-    def wall_ns(self) -> int:
-        return self.wall_ms * 1_000_000
-
-    def random_bytes(self, count: int) -> bytes:
-        self.count += 1
-        return self.count.to_bytes(count, "big")
 
 
 @pytest.fixture
@@ -177,6 +159,35 @@ def test_a_token_reaches_the_functions_of_its_pattern_only(
         assert LOCAL.allows("manage", namespace, name)
     for namespace, name in outside:
         assert not principal.allows("invoke", namespace, name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "everywhere", "here"),
+    [("*", True, True), ("a/*", False, True), ("a/b*", False, False), ("a/b", False, False)],
+)
+def test_a_token_reaches_the_items_and_topics_of_whole_namespaces_only(
+    pattern: str, everywhere: bool, here: bool
+) -> None:
+    """Functions' names say nothing about keys: a pattern of some of them opens none."""
+    for scope, ask in {
+        "cache-read": lambda who, namespace: who.allows_cache("read", namespace, b"b"),
+        "cache-write": lambda who, namespace: who.allows_cache("write", namespace, b"b"),
+        "topic-publish": lambda who, namespace: who.allows_topic("publish", namespace, "b"),
+        "topic-subscribe": lambda who, namespace: who.allows_topic("subscribe", namespace, "b"),
+    }.items():
+        who = Principal("id", "name", frozenset({scope}), FunctionPattern.parse(pattern))
+        other = Principal("id", "name", SCOPES - {scope}, FunctionPattern.parse(pattern))
+        assert (ask(who, "c"), ask(who, "a")) == (everywhere, here)
+        assert (who.allows(scope, "c"), who.allows(scope, "a")) == (everywhere, here)
+        assert not ask(other, "a")
+        assert ask(LOCAL, "a")
+
+
+def test_writing_by_what_is_there_needs_both_cache_scopes() -> None:
+    """Its answer tells what was there before."""
+    for scopes, expected in ((["cache-write"], False), (["cache-read"], False), (["cache-read", "cache-write"], True)):
+        who = Principal("id", "name", frozenset(scopes), FunctionPattern.parse("*"))
+        assert who.allows_cache("conditional-write", "a", b"k") is expected
 
 
 def test_a_loopback_server_without_tokens_allows_everything() -> None:

@@ -1,6 +1,7 @@
 """How the streamed answer of a web guest looks on the wire, and what is refused before anything leaves."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -347,6 +348,18 @@ def test_the_last_event_is_cut_at_a_megabyte() -> None:
         data = sink.body.removeprefix(b"event: a\n\nevent: http-error\ndata: ").removesuffix(b"\n\n")
         assert (1 << 20) - 4 < len(data) <= 1 << 20
         assert data.decode().strip("é") == "HTTP 500: "
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("begin", [start, lambda run: sse(run, "a")], ids=["raw", "events"])
+def test_a_body_that_comes_too_late_is_let_go_of(begin: Callable[[Invocation], object], status: int) -> None:
+    """What it was to be read from may be an upstream's connection."""
+    run, _ = streaming()
+    begin(run)
+    closed: list[int] = []
+    late = Buffer(source=chunks(b"x" * (1 << 20), b"y" * (1 << 20)), on_close=lambda: closed.append(1))
+    finish(run, status, ("buffer", late))
+    assert closed == [1]
 
 
 def test_a_bad_status_after_a_raw_body_breaks_off() -> None:

@@ -12,13 +12,29 @@ from typing import Any
 import click
 
 import guesthouse
-from guesthouse.cli import deploy, functions, inspection, invoke, run, serve, tokens
+from guesthouse.cli import (
+    completion,
+    deploy,
+    dev,
+    doctor,
+    functions,
+    inspection,
+    invoke,
+    logs,
+    new,
+    run,
+    serve,
+    tokens,
+    topics,
+    versions,
+)
 from guesthouse.cli.output import Failure, says_json
 from guesthouse.errors import GuesthouseError
 
 EPILOG = """\
 \b
 Begin with:
+  guesthouse new hello && cd hello && guesthouse dev
   guesthouse serve
   guesthouse deploy target/wasm32-wasip2/release/hello.wasm
   guesthouse invoke hello -d '{"name": "Ada"}'
@@ -31,8 +47,8 @@ Environment:
   GUESTHOUSE_CONFIG     the configuration file of serve (./guesthouse.toml)
 
 \b
-Completion (or zsh_source, fish_source):
-  eval "$(_GUESTHOUSE_COMPLETE=bash_source guesthouse)"
+Completion (or zsh, fish):
+  eval "$(guesthouse completion bash)"
 """
 
 
@@ -72,15 +88,22 @@ def cli() -> None:
 
 
 for command in (
+    new.new,
+    dev.dev,
     serve.serve,
     deploy.deploy,
     invoke.invoke,
     run.run,
     functions.ls,
     inspection.inspect,
-    functions.logs,
+    logs.logs,
     functions.rm,
+    versions.versions,
+    versions.rollback,
     tokens.token,
+    topics.topic,
+    doctor.doctor,
+    completion.completion,
 ):
     cli.add_command(command)
 

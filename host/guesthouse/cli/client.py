@@ -26,6 +26,7 @@ TOKEN_HEADER = "x-momento-authorization"
 """Carries our token, so that `authorization` stays free for the function."""
 HINTS = {
     "unauthorized": "set GUESTHOUSE_TOKEN to a token made by `guesthouse token create`",
+    "not-granted": "`guesthouse inspect FILE` prints the grants that it needs",
     "guest-trapped": "`guesthouse logs {function}` shows it",
     "bad-answer": "`guesthouse logs {function}` shows it",
 }
@@ -38,8 +39,8 @@ class Client:
         import httpx2
 
         self.url = url.rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        host = _host_of(self.url)
+        if host is None:
             raise click.UsageError(f"{url!r} is not the URL of a server: it looks like http://127.0.0.1:8080")
         headers = {"user-agent": f"guesthouse/{guesthouse.__version__}", "accept-encoding": "identity"}
         token = os.environ.get("GUESTHOUSE_TOKEN")
@@ -48,7 +49,7 @@ class Client:
         self._client = httpx2.Client(
             headers=headers,
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
-            trust_env=not _is_local(parts.hostname),  # a proxy from the environment does not know this machine
+            trust_env=not _is_local(host),  # a proxy from the environment does not know this machine
         )
 
     def __enter__(self) -> Client:
@@ -111,6 +112,16 @@ def failure_of(response: Response, function: str = "NAME") -> Failure:
     if "retry-after" in response.headers:
         hint = f"try again in {response.headers['retry-after']} s"
     return Failure(f"{detail.rstrip('.')}: {hint}" if hint else detail, document)
+
+
+def _host_of(url: str) -> str | None:
+    """The host in the URL of a server; `None` where it is none."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts.hostname if parts.scheme in ("http", "https") else None
 
 
 def _is_local(host: str) -> bool:

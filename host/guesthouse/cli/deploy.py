@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from guesthouse.cli.client import Client, management_path
-from guesthouse.cli.options import manifest_options, name_of, namespace_option, url_option
+from guesthouse.cli.manifest import Manifest, manifest_options
+from guesthouse.cli.options import name_of, namespace_option, url_option
 from guesthouse.cli.output import Failure, Output, size, with_output
 from guesthouse.errors import NotFound
 from guesthouse.registry.deployment import check_name
@@ -21,7 +22,9 @@ from guesthouse.registry.deployment import check_name
 Examples:
   guesthouse deploy target/wasm32-wasip2/release/hello.wasm
   guesthouse deploy api.wasm --name api --env REGION=eu --limit deadline_ms=500
-  guesthouse deploy api.wasm --grant cache --grant http
+  guesthouse deploy api.wasm --grant cache --grant http:https://api.example.com
+  guesthouse deploy api.wasm --manifest api.toml
+  guesthouse deploy audit.wasm --topic orders --topic refunds
   guesthouse deploy *.wasm --namespace shop
 """
 )
@@ -29,7 +32,8 @@ Examples:
 @click.option("--name", metavar="NAME", help="The function's name; by default the file's.")
 @namespace_option
 @manifest_options
-@click.option("--description", default="", show_default=False, metavar="TEXT", help="What it is for.")
+@click.option("--topic", multiple=True, metavar="NAME", help="A topic whose messages start it, a spawn function.")
+@click.option("--description", metavar="TEXT", help="What it is for.")
 @url_option
 @with_output
 def deploy(
@@ -37,10 +41,9 @@ def deploy(
     files: tuple[Path, ...],
     name: str | None,
     namespace: str,
-    env: tuple[tuple[str, str], ...],
-    limit: tuple[tuple[str, int], ...],
-    grant: tuple[str, ...],
-    description: str,
+    manifest: Manifest,
+    topic: tuple[str, ...],
+    description: str | None,
     url: str,
 ) -> None:
     """Deploys FILES as functions.
@@ -51,12 +54,9 @@ def deploy(
     if name and len(files) > 1:
         raise click.UsageError("--name names one function: give one file")
     names = [_checked(name or name_of(file), file) for file in files]
-    manifest = {
-        "description": description,
-        "environment": dict(env),
-        "limits": dict(limit),
-        "grants": list(grant) or None,
-    }
+    if description is not None:
+        manifest["description"] = description
+    manifest["topics"] += topic
     with Client(url) as client:
         for file, function in zip(files, names, strict=True):
             with output.working(f"deploying {function}"):
@@ -74,25 +74,32 @@ def _checked(name: str, file: Path) -> str:
         raise click.UsageError(f"{file} cannot be called {name!r} ({error}): choose a name with --name") from None
 
 
-def _deploy(client: Client, namespace: str, name: str, file: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+def _deploy(client: Client, namespace: str, name: str, file: Path, manifest: Manifest) -> dict[str, Any]:
     path = management_path(namespace, name)
-    wasm = base64.b64encode(file.read_bytes()).decode("ascii")
+    content = file.read_bytes()
+    wasm = base64.b64encode(content).decode("ascii")
     response = client.ask("PUT", path, json={"inline_wasm": wasm, **manifest})
     deployed = {
         "namespace": namespace,
         "name": name,
         "version": int(response.headers.get("x-function-version", "0")),
+        "size": len(content),
         "url": f"{client.url}/functions/{namespace}/{name}",
     }
     with client.stream("GET", path) as shown:  # a token that may deploy need not be one that may read
         if shown.status_code == 200:
             shown.read()
-            deployed |= {key: shown.json()[key] for key in ("kind", "size", "digest", "imports")}
+            found = shown.json()
+            same = found["version"] == deployed["version"]
+            keys = ("kind", "digest", "imports", "grants") if same else ()
+            deployed |= {key: found[key] for key in (*keys, "pinned")}
     return deployed
 
 
 def _told(deployed: dict[str, Any]) -> str:
     head = f"deployed {deployed['namespace']}/{deployed['name']} version {deployed['version']}"
+    if deployed.get("pinned") not in (None, deployed["version"]):
+        return f"{head}; calls go on to version {deployed['pinned']}, to which it is pinned"
     if "kind" not in deployed:
         return head
     where = f" at {deployed['url']}" if deployed["kind"] == "web" else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +32,7 @@ KINDS = {
 \b
 Examples:
   guesthouse inspect target/wasm32-wasip2/release/hello.wasm
-  guesthouse inspect hello.wasm --json | jq .grants
+  guesthouse inspect hello.wasm --json | jq -r .grant_options
 """
 )
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -68,6 +70,11 @@ def _document(found: Inspection) -> dict[str, Any]:
         "exports": list(found.exports),
         "imports": imports,
         "grants": list(found.grants),
+        "needs": {
+            name: [{"interface": interface, "function": function} for interface, function in uses]
+            for name, uses in found.needs.items()
+        },
+        "grant_options": _options(found),
         "left_out": list(found.dropped),
         "default_limits": asdict(limits),
         "problem": found.problem,
@@ -89,11 +96,24 @@ def _lines(file: Path, found: Inspection) -> Iterator[str]:
         yield _line("types", "it carries none: only its core signatures were compared")
     yield from _listed("exports", [name for name in found.exports if not name.startswith("cabi_")])
     yield from _listed("imports", list(_interfaces(found)))
-    yield _line("grants", ", ".join(found.grants) or "none needed")
+    yield from _grants(found)
     if found.dropped:
         yield _line("left out", ", ".join(found.dropped))
     if found.problem:
         yield _line("problem", click.style(shown(found.problem), fg="red"))
+
+
+def _grants(found: Inspection) -> Iterator[str]:
+    """What has to be granted, and how to write it: for `deploy`, for a manifest in TOML, and for one in JSON."""
+    yield _line("grants", ", ".join(found.grants) or "none needed")
+    if found.grants:
+        listed = json.dumps(list(found.grants))
+        for text in (_options(found), f"grants = {listed}", f'"grants": {listed}'):
+            yield _line("", text)
+
+
+def _options(found: Inspection) -> str:
+    return " ".join(f"--grant {shlex.quote(name)}" for name in found.grants)
 
 
 def _interfaces(found: Inspection) -> Iterator[str]:

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from guesthouse.cli.client import Client, failure_of, problem_of
+from guesthouse.cli.completion import function_names
 from guesthouse.cli.options import namespace_option, request_options, url_option
 from guesthouse.cli.output import Failure, Output, duration, with_output
 from guesthouse.clock import SYSTEM_CLOCK
@@ -28,7 +29,7 @@ Examples:
   guesthouse invoke ticker -q events=5 -q every_ms=1000
 """
 )
-@click.argument("target", metavar="NAME[/PATH]")
+@click.argument("target", metavar="NAME[/PATH]", shell_complete=function_names)
 @namespace_option
 @request_options
 @click.option("-i", "--include", is_flag=True, help="Also say status and headers.")

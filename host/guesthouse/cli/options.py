@@ -131,23 +131,6 @@ def namespace_option(command: Command) -> Command:
     )(command)
 
 
-def manifest_options(command: Command) -> Command:
-    """What a person says about a function: `--env`, `--limit`, `--grant`."""
-    return _stack(
-        command,
-        [
-            click.option("--env", type=Pair(), multiple=True, help="An environment variable."),
-            click.option("--limit", type=Limit(), multiple=True, help="A limit, like deadline_ms=200."),
-            click.option(
-                "--grant",
-                multiple=True,
-                metavar="INTERFACE",
-                help="An interface it may use, like cache; all if none is given.",
-            ),
-        ],
-    )
-
-
 def request_options(command: Command) -> Command:
     """What a call sends: `--data`, `--method`, `--header`, `--query`."""
     return _stack(

@@ -91,6 +91,15 @@ class Output:
             yield
 
 
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """For what goes on without an end: Ctrl-C is how it ends, and nothing is wrong."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(0) from None
+
+
 def with_output(command: Callable[Concatenate[Output, P], R]) -> Callable[P, R]:
     """Gives a command the options `--json` and `--quiet`, and an `Output` as its first argument."""
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guesthouse.cli.invoke import body_of
-from guesthouse.cli.options import manifest_options, name_of, request_options
+from guesthouse.cli.manifest import Manifest, manifest_options
+from guesthouse.cli.options import name_of, request_options
 from guesthouse.cli.output import Failure, Output, duration, percentile, shown, size, with_output
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ def run(
     method: str,
     header: Pairs,
     query: Pairs,
-    env: Pairs,
-    limit: tuple[tuple[str, int], ...],
-    grant: tuple[str, ...],
+    manifest: Manifest,
     allow: tuple[str, ...],
     repeat: int,
 ) -> None:
@@ -61,10 +60,9 @@ def run(
     """
     import asyncio
 
-    options = {"environment": dict(env), "limits": dict(limit), "grants": grant or None}
     headers = [(name.lower(), value) for name, value in header]
     call = Call(file, data, method.upper(), path and path.lstrip("/"), query, headers, repeat)
-    outcome, times = asyncio.run(_run(output, call, options, allow))
+    outcome, times = asyncio.run(_run(output, call, dict(manifest), allow))
     _report(output, outcome, times)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,10 +21,13 @@ from guesthouse.errors import Unavailable
 
 if TYPE_CHECKING:
     from guesthouse.async_host import AsyncHost
-    from guesthouse.config import Config, Outbound
+    from guesthouse.config import Aws, Config, Outbound
     from guesthouse.gateway import Gateway, Services
+    from guesthouse.interfaces.cache import CacheConfig
+    from guesthouse.net.aws import AwsConfig
     from guesthouse.net.client import OutboundConfig
     from guesthouse.registry.deployment import Deployment
+    from guesthouse.registry.registry import FunctionState
 
 
 @click.command(
@@ -80,8 +84,12 @@ def serve(
         raise Failure(message, {"type": error.problem_type, "detail": message}) from None
 
 
-def run_server(config: Config, started: Callable[[Gateway], None]) -> None:
-    """Serves in this thread until a signal ends it."""
+Beside = Callable[["AsyncHost"], Coroutine[Any, Any, None]]
+"""What goes on beside a server while it listens: when it ends, so does the server, and the other way round."""
+
+
+def run_server(config: Config, started: Callable[[Gateway], None], beside: Beside | None = None) -> None:
+    """Serves in this thread until a signal ends it, or what goes on beside it."""
     import asyncio
 
     import uvloop
@@ -91,27 +99,50 @@ def run_server(config: Config, started: Callable[[Gateway], None]) -> None:
     configure_logging(config.log_format == "json", config.log_level)
     sys.setswitchinterval(config.switch_interval_seconds)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, started))
+        runner.run(_serve(config, started, beside))
 
 
-async def _serve(config: Config, started: Callable[[Gateway], None]) -> None:
+async def _serve(config: Config, started: Callable[[Gateway], None], beside: Beside | None) -> None:
+    import asyncio
+
     from guesthouse.async_host import AsyncHost
     from guesthouse.gateway import Gateway
+    from guesthouse.interfaces.topic import TopicLimits
 
     outbound = outbound_of(config.outbound)
-    async with AsyncHost(config.data_dir, outbound=outbound, limits=config.default_limits) as host:
+    async with AsyncHost(
+        config.data_dir,
+        outbound=outbound,
+        limits=config.default_limits,
+        grants=config.default_grants,
+        keep_versions=config.keep_versions,
+        disposable_seconds=config.tokens.longest_seconds,
+        topic_limits=TopicLimits(**config.topics.model_dump()),
+        valkey=config.valkey.clusters,
+        aws=aws_of(config.aws),
+        cache=cache_of(config),
+    ) as host:
         host.database.on_failure(_leave)
         if config.workers is not None:
             host.dispatcher.workers.count = config.workers
         gateway = Gateway(services_of(host, config))
+        companions: list[asyncio.Task[None]] = []
 
         def listening() -> None:
             own = frozenset((ip_address(address.partition("%")[0]), port) for address, port in gateway.addresses)
             host.outbound.policy = replace(host.outbound.policy, listeners=own)  # a guest cannot manage its host
+            host.disposable.endpoint = config.public_endpoint or endpoint_of(*gateway.addresses[0])
             started(gateway)
+            if beside is not None:
+                companions.append(asyncio.create_task(beside(host)))
+                companions[0].add_done_callback(lambda _: gateway.stop())
 
         try:
             await gateway.serve(started=listening)
+            for companion in companions:
+                companion.cancel()
+                with suppress(asyncio.CancelledError):
+                    await companion
         finally:
             await host.close(0)  # the gateway has let everything end, or was told not to
 
@@ -147,6 +178,7 @@ class Deployments:
         environment: Mapping[str, str],
         limits: Mapping[str, int],
         grants: Sequence[str] | None,
+        topics: Sequence[str],
     ) -> Deployment:
         """A new version of a function."""
         deployment = await self._host.deploy(
@@ -157,6 +189,7 @@ class Deployments:
             environment=environment,
             limits=limits,
             grants=grants,
+            topics=topics,
         )
         self._log.info("deployed", function=deployment.path, version=deployment.version, digest=deployment.digest)
         return deployment
@@ -168,6 +201,23 @@ class Deployments:
             self._log.info("deleted", function=f"{namespace}/{name}")
         return deleted
 
+    async def pin(self, name: str, version: int | None, *, namespace: str) -> FunctionState:
+        """Another version becomes current."""
+        if version is None:
+            state = await self._host.unpin(name, namespace=namespace)
+        else:
+            state = await self._host.pin(name, version, namespace=namespace)
+        return self._switched(state)
+
+    async def rollback(self, name: str, *, namespace: str) -> FunctionState:
+        """The version before becomes current."""
+        return self._switched(await self._host.rollback(name, namespace=namespace))
+
+    def _switched(self, state: FunctionState) -> FunctionState:
+        current = state.current
+        self._log.info("switched", function=current.path, version=current.version, pinned=state.pinned is not None)
+        return state
+
 
 def services_of(host: AsyncHost, config: Config) -> Services:
     """What the gateway works with, over a host."""
@@ -176,10 +226,13 @@ def services_of(host: AsyncHost, config: Config) -> Services:
     return Services(
         registry=host.registry,
         tokens=host.tokens,
+        disposable=host.disposable,
         dispatcher=host.dispatcher,
         deploy=Deployments(host),
         metrics=host.metrics,
         logs=host.logs,
+        cache=host.cache,
+        topics=host.topics,
         config=config,
         version=guesthouse.__version__,
     )
@@ -196,9 +249,43 @@ def outbound_of(settings: Outbound) -> OutboundConfig:
         allow_addresses=settings.allow_addresses,
         overrides=settings.overrides,
     )
-    return OutboundConfig(policy, None if settings.extra_ca is None else str(settings.extra_ca))
+    ca_file = None if settings.extra_ca is None else str(settings.extra_ca)
+    return OutboundConfig(policy, ca_file, connections=settings.connections)
+
+
+def cache_of(config: Config) -> CacheConfig:
+    """Where the cache is kept, from its section of the configuration."""
+    from guesthouse.interfaces.cache import CacheConfig
+    from guesthouse.limits import CacheLimits
+
+    limits = config.cache.model_dump(exclude={"url", "persist", "max_bytes"})
+    ca_file = None if config.outbound.extra_ca is None else str(config.outbound.extra_ca)
+    settings = config.cache
+    return CacheConfig(settings.url, settings.persist, settings.max_bytes, CacheLimits(**limits), ca_file)
+
+
+def aws_of(settings: Aws) -> AwsConfig:
+    """Where AWS is for the host, from its section of the configuration."""
+    from guesthouse.net.aws import AwsConfig
+
+    return AwsConfig.of(
+        access_key_id=settings.access_key_id,
+        secret_access_key=settings.secret_access_key,
+        session_token=settings.session_token,
+        environment=os.environ if settings.credentials_from_environment else None,
+        endpoint_url=settings.endpoint_url,
+        endpoints=settings.endpoints,
+        log_region=settings.log_region,
+        connect_timeout_ms=int(settings.connect_timeout_seconds * 1000),
+        attempts=settings.attempts,
+    )
 
 
 def url_of(host: str, port: int) -> str:
     """The URL of an address that a server listens on."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def endpoint_of(host: str, port: int) -> str:
+    """Host and port where clients on this machine reach an address that a server listens on."""
+    return url_of("localhost" if ip_address(host.partition("%")[0]).is_unspecified else host, port).partition("://")[2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -22,11 +22,11 @@ from guesthouse.engine.linker import InstancePre, Linker
 from guesthouse.engine.module import GuestModule
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.unbundle import unbundle
-from guesthouse.errors import BadRequest, HostError, InvalidModule, LinkError
+from guesthouse.errors import BadRequest, HostError, InvalidModule, NotGranted
 from guesthouse.interfaces.base import Interface
 from guesthouse.registry.artefacts import ArtefactStore
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
-from guesthouse.registry.registry import Registry
+from guesthouse.registry.registry import FunctionState, Registry
 from guesthouse.telemetry import Metrics
 
 MOST_AT_ONCE = 1
@@ -47,6 +47,9 @@ class Inspection:
     """Interface, function, and whether this host answers it."""
     exports: Sequence[str]
     grants: Sequence[str]
+    """Words of the interfaces that it uses and that have to be granted."""
+    needs: Mapping[str, Sequence[tuple[str, str]]]
+    """The same with what it uses of each: interface and function."""
     typed: bool
     """False: the module says nothing of WIT types and was checked by core signatures only."""
     dropped: Sequence[str]
@@ -89,20 +92,38 @@ class Deployer:
     ) -> Deployment:
         """Makes `wasm` the new version of a function.
 
-        Raises `NotFound` for a name that cannot be, `InvalidModule` and `LinkError` with what stands in the way.
+        Raises `NotFound` for a name that cannot be, `InvalidModule`, `LinkError` and `NotGranted` with what stands in the
+        way.
         """
         check_name("namespace", namespace)
         check_name("function", name)
         self._check_grants(manifest)
         async with self._compiling:
             pre, kind = await asyncio.to_thread(self._check, wasm, manifest)
+        draft = Deployment(namespace, name, 0, _digest(wasm), kind, len(wasm), 0, manifest, pre.used)
+        self._configure(draft, pre)  # an interface that refuses it does so before anything is stored
+        if manifest.topics and kind != "spawn":
+            raise BadRequest(f"topics start spawn functions only, and {namespace}/{name} is a {kind} function")
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
-        current = self._registry.get(namespace, name)
-        prepared = self._prepared(stored, pre)
         self._configure(stored, pre)
-        if current is stored:
-            dispatcher.adopt(prepared)
+        self._adopt(dispatcher, stored, pre)
         return stored
+
+    async def pin(self, dispatcher: Dispatcher, namespace: str, name: str, version: int | None) -> FunctionState:
+        """Holds a function at one version, or lets it follow the latest again (`None`), from the next call on.
+
+        The version is linked before: one that cannot run any more is refused, and nothing changes.  Raises `NotFound`.
+        """
+        state = self._registry.show(namespace, name)
+        number = version if version is not None or state is None else state.latest
+        wanted = None if number is None else await asyncio.to_thread(self._registry.version, namespace, name, number)
+        pre = None
+        if wanted is not None:
+            pre = (await asyncio.to_thread(self.prepare, wanted)).pre  # waits for no deploy that compiles
+        state = await self._registry.pin(namespace, name, version)
+        if wanted is not None and pre is not None and state.current.version == wanted.version:
+            self._adopt(dispatcher, state.current, pre)
+        return state
 
     def prepare(self, deployment: Deployment) -> Prepared:
         """A deployment that was stored before, ready to be called."""
@@ -116,8 +137,9 @@ class Deployer:
     def inspect(self, wasm: bytes) -> Inspection:
         """What can be said of a module without running it.  Raises `InvalidModule` for what is none."""
         module = unbundle(wasm)
-        problem, pre = None, None
+        problem, pre, needs = None, None, {}
         try:
+            needs = self._needs(module)
             pre = self._link(module, _digest(wasm))
             kind = kind_of(pre)
         except InvalidModule as error:
@@ -131,7 +153,8 @@ class Deployer:
             memory_min=module.memory_min,
             imports=answered,
             exports=sorted(f"{i}#{n}" if i else n for i, n in pre.exports) if pre else sorted(module.exports),
-            grants=sorted(self._needed(pre)) if pre else (),
+            grants=list(needs),
+            needs=needs,
             typed=module.world is not None,
             dropped=module.dropped,
             problem=problem,
@@ -139,30 +162,47 @@ class Deployer:
 
     # -- steps
 
+    def _adopt(self, dispatcher: Dispatcher, deployment: Deployment, pre: InstancePre) -> None:
+        """Has the next call find a deployment linked, if it is the current one by now."""
+        if self._registry.get(deployment.namespace, deployment.name) is deployment:
+            dispatcher.adopt(self._prepared(deployment, pre))
+
     def _prepared(self, deployment: Deployment, pre: InstancePre) -> Prepared:
         return Prepared(deployment, pre, self._pool, self._observer, self._metrics, self._classes)
 
     def _check(self, wasm: bytes, manifest: Manifest) -> tuple[InstancePre, str]:
         module = unbundle(wasm)
         check_memory(manifest.limits, module.memory_min)
+        missing = {name: uses for name, uses in self._needs(module).items() if manifest.granted(name) == ()}
+        if missing:
+            raise NotGranted(f"the guest uses what it was not granted: {describe(missing)}")
         digest = _digest(wasm)
         pre = self._programs.get(digest) or self._link(module, digest)
-        missing = sorted(name for name in self._needed(pre) if manifest.granted(name) == ())
-        if missing:
-            raise LinkError(f"the guest uses what it was not granted: {', '.join(missing)}")
         return pre, kind_of(pre)
 
     def _check_grants(self, manifest: Manifest) -> None:
         """Refuses a grant that says nothing: it would be believed to restrict or to allow something."""
         for grant in sorted(manifest.grants or ()):
             name, colon, pattern = grant.partition(":")
-            if name not in self._interfaces:
-                raise BadRequest(f"the grant {grant!r}: there is no interface {name!r}")
+            interface = self._interfaces.get(name)
+            if interface is None:
+                known = ", ".join(sorted(name for name, found in self._interfaces.items() if not found.ambient))
+                raise BadRequest(f"the grant {grant!r}: there is no interface {name!r}; there are: {known}")
+            if interface.ambient:
+                raise BadRequest(f"the grant {grant!r}: every function may use {name}, it is never granted")
             if colon:
-                self._interfaces[name].check_grant(pattern)
+                interface.check_grant(pattern)
 
-    def _needed(self, pre: InstancePre) -> frozenset[str]:
-        return frozenset(name for name in pre.used if not self._interfaces[name].ambient)
+    def _needs(self, module: GuestModule) -> dict[str, list[tuple[str, str]]]:
+        """What has to be granted: the words of interfaces, each with what the module uses of it.
+
+        Raises `LinkError` for what this host does not answer at all.
+        """
+        found: dict[str, list[tuple[str, str]]] = {}
+        for slot in self._linker.imports(module):
+            if slot.call is not None and not slot.call.ambient:
+                found.setdefault(slot.call.owner, []).append((slot.interface, slot.function))
+        return {name: sorted(found[name]) for name in sorted(found)}
 
     def _link(self, module: GuestModule, digest: str) -> InstancePre:
         self._linker.imports(module)  # what does not fit is found before the time for compiling is spent
@@ -196,3 +236,15 @@ class Deployer:
 
 def _digest(wasm: bytes) -> str:
     return hashlib.sha256(wasm).hexdigest()
+
+
+def describe(needs: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """Interfaces with what is used of them: `cache (momento:cache-scalar/cache-scalar@1.0.0 get, set)`."""
+    told = []
+    for name, uses in needs.items():
+        functions: dict[str, list[str]] = {}
+        for interface, function in uses:
+            functions.setdefault(interface, []).append(function)
+        listed = "; ".join(f"{interface} {', '.join(names)}" for interface, names in functions.items())
+        told.append(f"{name} ({listed})")
+    return ", ".join(told)

@@ -20,7 +20,7 @@ from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import BadRequest, BodyTooLarge, Draining
 from guesthouse.interfaces.bytes import Buffer
-from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebRequest
+from guesthouse.interfaces.invocation import ResponseSink, WebRequest
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import Registry
@@ -61,7 +61,6 @@ class Dispatcher:
         metrics: Metrics,
         logs: FunctionLogs,
         spawns: Spawns,
-        system: Callable[[Invocation, str, str], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._registry = registry
@@ -69,8 +68,6 @@ class Dispatcher:
         self._prepared: dict[int, Prepared] = {}
         self._logs = logs
         self.metrics = metrics
-        self.system = system
-        """Tells an invocation's log, and where its guest sends it, of something that the host did."""
         self.clock = clock
         self.pool = pool
         self.workers = Workers()
@@ -222,6 +219,10 @@ class Dispatcher:
     def log_of(self, deployment: Deployment) -> FunctionLog:
         """Where the log records of a deployment's function go."""
         return self._logs.of(deployment.path)
+
+    def is_followed(self, deployment: Deployment) -> bool:
+        """Whether somebody reads the log of a deployment's function as it grows."""
+        return self._logs.followers > 0 and self._logs.followed(deployment.path) > 0
 
     def ended(self, running: Running, outcome: Outcome) -> None:
         """Told of every invocation that ended, before its outcome is counted."""

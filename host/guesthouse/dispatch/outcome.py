@@ -53,6 +53,13 @@ class Outcome:
         return self
 
     @property
+    def summary(self) -> str:
+        """How it ended and what it cost, in a few words."""
+        status = f" with status {self.status}" if self.status else ""
+        fuel = "unknown fuel" if self.fuel_used is None else f"{self.fuel_used:,} fuel"
+        return f"{self.result}{status} after {self.duration_ns / 1e6:,.3f} ms, {fuel}, {self.peak_memory:,} bytes of memory"
+
+    @property
     def text(self) -> str:
         """The body as UTF-8, with U+FFFD for what is not."""
         return self.body.decode(errors="replace")

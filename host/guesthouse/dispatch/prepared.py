@@ -13,6 +13,7 @@ from guesthouse.engine.observer import Observer
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.types import BorrowType, OptionType, OwnType
 from guesthouse.errors import BadRequest, InvalidModule
+from guesthouse.interfaces.log import LogInterface
 from guesthouse.limits import PAGE, Limits
 from guesthouse.registry.deployment import Deployment
 from guesthouse.telemetry import Metrics, Recorder
@@ -76,6 +77,7 @@ class Prepared:
         "limits",
         "pre",
         "spawn",
+        "tells",
         "web",
     )
 
@@ -92,6 +94,8 @@ class Prepared:
         self.pre = pre
         self.limits = deployment.manifest.limits
         self.deadline_ns = self.limits.deadline_ms * 1_000_000
+        self.tells = LogInterface.name in deployment.imports
+        """Its guest sends its log somewhere, also what the host has to say: when a call began, how it ended."""
         self._pool = pool
         self._observer = observer
         self._metrics = metrics

@@ -59,6 +59,9 @@ class Running(Invocation):
         started = self._started_ns = dispatcher.clock.monotonic_ns()
         self.deadline_ns = started + prepared.deadline_ns
         self._instance = Instance(entry.callee, self.deadline_ns, self)
+        self._tells = prepared.tells
+        if self._tells:
+            self.log.write("debug", f"began: {mode}, version {self.deployment.version}", "system")
 
     @property
     def log(self) -> InvocationLog:  # type: ignore[override]
@@ -182,8 +185,10 @@ class Running(Invocation):
         if error is not None:
             lines = str(error).splitlines()
             for line in lines if len(lines) <= LOGGED_LINES else (*lines[: LOGGED_LINES - 1], lines[-1]):
-                dispatcher.system(self, "error", line)
+                self.log.write("error", line, "system")
         dispatcher.ended(self, outcome)
+        if self._tells or dispatcher.is_followed(self.deployment):
+            self.log.write("info", f"ended: {outcome.summary}", "system")
         log = self._log
         if log is not None:
             dropped = log.close()

@@ -7,6 +7,7 @@ when the host starts belong to runs that a crash cut off: they are counted as lo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from guesthouse.clock import Clock
@@ -72,15 +73,18 @@ class SpawnQueue:
         deployment = self._registry.get(parent.deployment.namespace, name)
         if deployment is None or deployment.kind != "spawn":
             raise NotFound(f"there is no spawn function {name!r}")
+        await self.descend(parent, deployment, payload)
+
+    def descend(self, parent: Invocation, deployment: Deployment, payload: bytes) -> Coroutine[Any, Any, str]:
+        """As `submit`, for a run that descends from `parent`, which has to be running still.
+
+        Raises `SpawnLimit` for depth and fan-out at once; what it returns has to be awaited.
+        """
         depth = parent.depth + 1
         if depth > parent.limits.spawn_depth:
             raise SpawnLimit(f"depth: functions spawned functions {parent.limits.spawn_depth} times in a row")
         self._join_family(parent)
-        try:
-            await self.submit(deployment, payload, root=parent.root, depth=depth)
-        except BaseException:
-            self._leave_family(parent.root)
-            raise
+        return self._submit_child(deployment, payload, parent.root, depth)
 
     async def submit(self, deployment: Deployment, payload: bytes, *, root: str = "", depth: int = 0) -> str:
         """Accepts a run of a spawn function and returns its invocation id once the row is on disk.
@@ -112,6 +116,13 @@ class SpawnQueue:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return invocation_id
+
+    async def _submit_child(self, deployment: Deployment, payload: bytes, root: str, depth: int) -> str:
+        try:
+            return await self.submit(deployment, payload, root=root, depth=depth)
+        except BaseException:
+            self._leave_family(root)
+            raise
 
     async def cancel_all(self) -> None:
         """Ends every run that is still there; each is counted as cancelled."""

@@ -17,12 +17,13 @@ from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 
 from guesthouse.errors import Draining, GuesthouseError, HostError
-from guesthouse.gateway import health, logs, manage
+from guesthouse.gateway import cache, health, logs, manage, topics
 from guesthouse.gateway.auth import Gate
 from guesthouse.gateway.functions import Functions, Place, parse_place, parse_query
 from guesthouse.gateway.problems import MethodNotAllowed, RouteNotFound, problem
-from guesthouse.gateway.routes import INVOKE, MANAGE, ROUTES, Route
+from guesthouse.gateway.routes import ANY_TOKEN, INVOKE, MANAGE, ROUTES, Route
 from guesthouse.gateway.services import Principal, Services
+from guesthouse.gateway.streams import Streams
 from guesthouse.gateway.watch import Watch
 from guesthouse.telemetry import logger
 
@@ -41,10 +42,10 @@ class App:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.gate = Gate(services.tokens)
+        self.gate = Gate(services.tokens, services.disposable)
         self.watch = Watch(services.config.http, services.clock)
-        self.stopping = asyncio.Event()
-        """Set when the server begins to stop: streams that have no end of their own end then."""
+        self.streams = Streams(self._still_admits)
+        self.stopping = self.streams.stopping
         self._functions = Functions(services, self.gate)
         self._places: dict[bytes, Place | None] = {}
         self._routes = Starlette(
@@ -102,7 +103,7 @@ class App:
 
         async def guarded(request: Request) -> Response:
             try:
-                principal = self._admit(route, request)
+                principal = self._admit(route.scope, request)
                 if route.scope == MANAGE and self.stopping.is_set():
                     raise Draining
                 return await endpoint(request, principal)
@@ -116,16 +117,24 @@ class App:
 
         return StarletteRoute(route.path, guarded, methods=[route.method], name=route.name)
 
-    def _admit(self, route: Route, request: Request) -> Principal:
+    def _admit(self, scope: str, request: Request) -> Principal:
         query = request.scope["query_string"]
         return self.gate.admit(
-            route.scope,
+            scope,
             [(name.decode("latin-1"), value) for name, value in request.headers.raw],
             parse_query(query, self.services.config.http.query_parameters) if query else (),
             request.headers.get("host", "").encode("latin-1"),
             request.path_params.get("namespace"),
             request.path_params.get("name"),
         )
+
+    def _still_admits(self, request: Request) -> bool:
+        """Whether the token with which a request was admitted has neither expired nor been revoked since."""
+        try:
+            self._admit(ANY_TOKEN, request)
+        except GuesthouseError:
+            return False
+        return True
 
     def _problem(self, error: GuesthouseError) -> Response:
         self.services.metrics.problem(error.problem_type)
@@ -144,7 +153,11 @@ class App:
 
 
 _MODULES: Final[dict[str, Callable[[App], object]]] = {
-    **dict.fromkeys(("deploy", "show", "delete", "versions", "list", "list-namespace"), manage.Manage),
+    **dict.fromkeys(
+        ("deploy", "show", "delete", "versions", "version", "current", "list", "list-namespace"), manage.Manage
+    ),
     "logs": logs.Logs,
+    **dict.fromkeys(("cache-get", "cache-put", "cache-delete"), cache.Cache),
+    **dict.fromkeys(("topic-publish", "topic-watch"), topics.Topics),
     **dict.fromkeys(("healthz", "readyz", "metrics", "openapi"), health.Health),
 }

@@ -2,7 +2,9 @@
 
 Promises: a token in the store closes the gate for good; while there is none, everybody who reaches the server may do
 everything, which is why it then listens on loopback only, and answers only to names of this machine: a web page whose
-name was pointed at 127.0.0.1 cannot reach it.  A token that was used here is not shown to the guest.
+name was pointed at 127.0.0.1 cannot reach it.  Also there a request that shows a disposable token may do what that token
+allows and no more, so that whoever makes such tokens sees what they do.  A token that was used here is not shown to the
+guest.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from typing import Final, NamedTuple
 
 from guesthouse.errors import BadRequest, Forbidden, Unauthorized
 from guesthouse.gateway.routes import ANY_TOKEN, PUBLIC
-from guesthouse.gateway.services import Principal, Tokens
-from guesthouse.registry.principal import LOCAL
+from guesthouse.gateway.services import DisposableTokens, Principal, Tokens
+from guesthouse.registry.disposable import PREFIX as DISPOSABLE
+from guesthouse.registry.principal import LOCAL, CacheAction, TopicAction
 
 OWN_HEADER: Final = "x-momento-authorization"
 """Carries our token where `authorization` is meant for somebody behind the guest."""
 PARAMETER: Final = "token"
+WATCHED: Final = frozenset({"origin", "authorization", OWN_HEADER})
+"""Headers that matter also where no token is needed."""
 LOCAL_NAMES: Final = frozenset({b"", b"localhost", b"[::1]"})
 _MOST_HOSTS: Final = 64
 
@@ -33,8 +38,9 @@ class Credential(NamedTuple):
 class Gate:
     """Decides for every request; `refresh` has to be called now and then."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, disposable: DisposableTokens | None = None) -> None:
         self._tokens = tokens
+        self._disposable = disposable
         self._local_hosts: set[bytes] = set()
         self.closed = tokens.any()
         """True once there was a token."""
@@ -44,15 +50,25 @@ class Gate:
         if not self.closed:
             self.closed = self._tokens.any()
 
-    def check_local(self, host: bytes, fields: Iterable[tuple[str, bytes]]) -> None:
+    def check_local(
+        self, host: bytes, fields: Iterable[tuple[str, bytes]], query: Sequence[tuple[str, str]] = ()
+    ) -> bool:
         """While there is no token: `Forbidden` for what a page of another site made a browser on this machine send.
 
-        Its Host, or the Origin that browsers add, is not this machine by one of its own names.
+        Its Host, or the Origin that browsers add, is not this machine by one of its own names.  True where the request
+        shows a disposable token: then that decides.
         """
         self._check_name(host)
+        shown = False
         for name, value in fields:
-            if name == "origin":
-                self._check_name(value.partition(b"://")[2] or b"null")
+            if name in WATCHED:
+                if name == "origin":
+                    self._check_name(value.partition(b"://")[2] or b"null")
+                else:
+                    shown |= _bare(value).startswith(DISPOSABLE)
+        if query and not shown:
+            shown = any(name == PARAMETER and value.startswith(DISPOSABLE) for name, value in query)
+        return shown
 
     def _check_name(self, host: bytes) -> None:
         if host in self._local_hosts:
@@ -68,12 +84,16 @@ class Gate:
     def identify(
         self, fields: Iterable[tuple[str, bytes]], query: Sequence[tuple[str, str]]
     ) -> tuple[Principal, Credential]:
-        """Whose token the request has, once there are tokens; raises `Unauthorized` or `BadRequest`."""
+        """Whose token the request has, where it needs one; raises `Unauthorized` or `BadRequest`."""
         credential = find_credential(fields, query)
-        principal = None if credential is None else self._tokens.verify(credential.token)
-        if credential is None or principal is None:
-            raise Unauthorized("a token is needed" if credential is None else "the token is not valid, or not any more")
-        return principal, credential
+        if credential is None:
+            raise Unauthorized("a token is needed")
+        return self._tokens.verify(credential.token) or self._verify_disposable(credential.token), credential
+
+    def _verify_disposable(self, token: str) -> Principal:
+        if self._disposable is None or not token.startswith(DISPOSABLE):
+            raise Unauthorized("the token is not valid, or not any more")
+        return self._disposable.verify(token)
 
     def admit(
         self,
@@ -87,8 +107,7 @@ class Gate:
         """Whose request this is, if it may use a route of this scope; raises `Unauthorized` or `Forbidden`."""
         if scope == PUBLIC:
             return LOCAL
-        if not self.closed:
-            self.check_local(host, fields)
+        if not self.closed and not self.check_local(host, fields, query):
             return LOCAL
         principal, _ = self.identify(fields, query)
         if scope != ANY_TOKEN:
@@ -100,6 +119,18 @@ def permit(principal: Principal, scope: str, namespace: str | None, name: str | 
     """Raises `Forbidden` unless the token's scope covers this."""
     if not principal.allows(scope, namespace, name):
         raise Forbidden(f"the token does not have the scope {scope!r} here")
+
+
+def permit_cache(principal: Principal, action: CacheAction, namespace: str, key: bytes) -> None:
+    """Raises `Forbidden` unless the token covers this action on this very item; after the route's own scope."""
+    if not principal.allows_cache(action, namespace, key):
+        raise Forbidden(f"the token does not allow a {action} of this item")
+
+
+def permit_topic(principal: Principal, action: TopicAction, namespace: str, topic: str) -> None:
+    """Raises `Forbidden` unless the token covers this action on this very topic; after the route's own scope."""
+    if not principal.allows_topic(action, namespace, topic):
+        raise Forbidden(f"the token does not allow to {action} here")
 
 
 def find_credential(fields: Iterable[tuple[str, bytes]], query: Sequence[tuple[str, str]]) -> Credential | None:

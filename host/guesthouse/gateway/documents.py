@@ -1,14 +1,17 @@
-"""JSON from clients: bounded in depth and parts before it is parsed, and then of exactly the shape asked for (C11)."""
+"""What clients send: bodies bounded while they arrive; JSON bounded in depth and parts before it is parsed (C11)."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
-from guesthouse.errors import BadRequest
+from guesthouse.errors import BadRequest, BodyTooLarge
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 MOST_DEPTH: Final = 64
 MOST_PARTS: Final = 65_536
@@ -18,14 +21,64 @@ _PARTS: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 Document = TypeVar("Document", bound=BaseModel)
 
 
+class Literal(BaseModel):
+    """A variable's value as the published RPC interface writes it."""
+
+    model_config = ConfigDict(extra="forbid")
+    literal: StrictStr
+
+
+class ManifestDocument(BaseModel):
+    """What a person says about a function when deploying it, in a request or in a file."""
+
+    model_config = ConfigDict(extra="forbid")
+    description: StrictStr = ""
+    environment: dict[StrictStr, StrictStr | Literal] = Field(default_factory=dict)
+    limits: dict[StrictStr, StrictInt] = Field(default_factory=dict)
+    grants: list[StrictStr] | None = None
+    topics: list[StrictStr] = Field(default_factory=list)
+
+    def options(self) -> dict[str, Any]:
+        """The same as arguments of a deploy."""
+        environment = {
+            name: value.literal if isinstance(value, Literal) else value for name, value in self.environment.items()
+        }
+        return {
+            "description": self.description,
+            "environment": environment,
+            "limits": self.limits,
+            "grants": self.grants,
+            "topics": self.topics,
+        }
+
+
+async def receive(request: Request, most: int, what: str = "a body here") -> bytes:
+    """The body; raises `BodyTooLarge` over `most` bytes, before any is received where the client has said how many."""
+    too_large = BodyTooLarge(f"{what} has at most {max(most, 0)} bytes")
+    if int(request.headers.get("content-length", "0")) > most:
+        raise too_large
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > most:
+            raise too_large
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 def parse(body: bytes, shape: type[Document]) -> Document:
     """`body` as an object of `shape`; raises `BadRequest`.
 
     Line breaks inside of strings are forgiven, for shell tools put them into base64.
     """
     check_depth(body)
+    return validate(_loads(body), shape)
+
+
+def validate(document: Any, shape: type[Document]) -> Document:
+    """What was parsed, as an object of `shape`; raises `BadRequest` that names the place."""
     try:
-        return shape.model_validate(_loads(body))
+        return shape.model_validate(document)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(str(part) for part in found["loc"]) or "the document"

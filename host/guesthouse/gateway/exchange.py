@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, MutableMapping, Sequence
+from socket import SO_LINGER, SOL_SOCKET
+from struct import pack
 from typing import TYPE_CHECKING, Any, Final
 
 from guesthouse.errors import BodyTooLarge, Cancelled, GuesthouseError
@@ -29,6 +31,10 @@ NO_BODY, CHUNKED, UNTIL_CLOSE = range(3)
 OWN: Final = frozenset({"date", "x-invocation-id"})
 """Headers that every answer gets from us, and so from nobody else."""
 OWN_LENGTHS: Final = frozenset(map(len, OWN))
+KEEP_ALIVE: Final = ("connection", "keep-alive")
+"""Told to clients where whoever streams asks for it, as for events, and it is so: otherwise HTTP/1.1 implies it."""
+RESET: Final = pack("ii", 1, 0)
+"""With this `SO_LINGER` a connection is not closed, but reset."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -65,6 +71,7 @@ class Exchange:
     _body_over = False
     _waiter: asyncio.Future[None] | None = None
     _framing = NO_BODY
+    _says_keep_alive = False
     _asgi_start: tuple[int, Sequence[tuple[bytes, bytes]]] | None = None
 
     def __init__(
@@ -180,6 +187,7 @@ class Exchange:
     async def start(self, status: int, headers: Headers) -> None:
         """Sends status and headers."""
         checked = check_headers(headers, MOST_STREAM_HEADERS)
+        self._says_keep_alive = KEEP_ALIVE in headers
         if self.invocation_id:
             checked = [*checked, ("x-invocation-id", self.invocation_id)]
         self._start(check_status(status), checked)
@@ -204,6 +212,8 @@ class Exchange:
         """Breaks the connection off, so that the client sees that the answer is not whole."""
         self.complete = True
         if not self.gone:
+            if self._framing == UNTIL_CLOSE:  # a close would be a regular end there
+                self.protocol.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
             self.protocol.transport.abort()
 
     # ASGI, for the routes behind
@@ -277,7 +287,8 @@ class Exchange:
             self._framing, framing = CHUNKED, "transfer-encoding: chunked\r\n"
         if status in BODILESS or self.method == "HEAD":
             self._framing = NO_BODY
-        end = "\r\n" if self._stays_open() else "connection: close\r\n\r\n"
+        staying = "connection: keep-alive\r\n\r\n" if self._says_keep_alive else "\r\n"
+        end = staying if self._stays_open() else "connection: close\r\n\r\n"
         head = f"{STATUS_LINES[status]}{self.protocol.watch.date_line}{lines}{framing}{end}"
         self.protocol.write(head.encode())
 

@@ -67,11 +67,14 @@ def parse_place(path: bytes) -> Place | None:
 
 
 def parse_query(query: bytes, most: int) -> list[tuple[str, str]]:
-    """The parameters of a query, percent-decoded, in order; raises `BadRequest` over `most` of them."""
+    """The parameters of a query, percent-decoded, in order; raises `BadRequest` over `most` of them.
+
+    Bytes that are no UTF-8 become U+FFFD: guests are given text, and a tracking parameter of others is no reason to refuse.
+    """
     try:
         return parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=most)
-    except ValueError:
-        raise BadRequest(f"there are over {most} query parameters, or one that cannot be read") from None
+    except ValueError:  # only for their number: the parser lets no other characters through
+        raise BadRequest(f"there are over {most} query parameters") from None
 
 
 class Functions:

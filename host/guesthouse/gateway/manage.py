@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
@@ -19,31 +21,29 @@ from guesthouse.gateway.routes import MANAGE, READ
 from guesthouse.gateway.services import Principal
 from guesthouse.limits import MiB
 from guesthouse.registry.deployment import Deployment, check_name
+from guesthouse.registry.registry import FunctionState
 
 if TYPE_CHECKING:
     from guesthouse.gateway.app import App
 
 WASM_TYPE: Final = "application/wasm"
 _SPACE: Final = dict.fromkeys(b"\r\n\t ")
-_PARAMETERS: Final = frozenset({"description", "environment", "limits", "grants", PARAMETER})
+_MOST_BYTES: Final = 4_096
+"""Of a document that only says a version."""
+_PARAMETERS: Final = frozenset({"description", "environment", "limits", "grants", "topics", PARAMETER})
 
 
-class Literal(BaseModel):
-    """A variable's value as the published RPC interface writes it."""
-
-    model_config = ConfigDict(extra="forbid")
-    literal: StrictStr
-
-
-class DeployDocument(BaseModel):
+class DeployDocument(documents.ManifestDocument):
     """What `PUT` takes as JSON."""
 
-    model_config = ConfigDict(extra="forbid")
     inline_wasm: StrictStr
-    description: StrictStr = ""
-    environment: dict[StrictStr, StrictStr | Literal] = Field(default_factory=dict)
-    limits: dict[StrictStr, StrictInt] = Field(default_factory=dict)
-    grants: list[StrictStr] | None = None
+
+
+class CurrentDocument(BaseModel):
+    """Which version is to run: a number holds the function there, `latest` lets it follow the latest again."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: Annotated[StrictInt, Field(ge=1, lt=1 << 63)] | Literal["latest", "previous"]
 
 
 class Manage:
@@ -57,11 +57,11 @@ class Manage:
         namespace, name = _names(request)
         most = self._services.config.module_bytes
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == WASM_TYPE:
-            wasm, options = await _read(request, most), _from_query(request)
+            wasm, options = await documents.receive(request, most), _from_query(request)
         else:
             if request.query_params.keys() - {PARAMETER}:
                 raise BadRequest("with JSON the options belong into the document, not into the query")
-            body = await _read(request, most * 4 // 3 + most // 32 + MiB)
+            body = await documents.receive(request, most * 4 // 3 + most // 32 + MiB)
             wasm, options = await asyncio.to_thread(_from_json, body)
         if len(wasm) > most:
             raise BodyTooLarge(f"the module is over {most} bytes")
@@ -79,29 +79,57 @@ class Manage:
 
     async def show(self, request: Request, principal: Principal) -> Response:
         """One function."""
-        deployment = self._services.registry.get(*_names(request))
-        if deployment is None:
+        state = self._services.registry.show(*_names(request))
+        if state is None:
             raise NotFound("there is no such function")
-        return _json(_describe(deployment, principal), _version_headers(deployment))
+        return _json(_describe_function(state, principal), _version_headers(state.current))
 
     async def versions(self, request: Request, principal: Principal) -> Response:
         """All versions of one function."""
-        versions = await asyncio.to_thread(self._services.registry.versions, *_names(request))
+        return await asyncio.to_thread(self._versions, *_names(request), principal)
+
+    def _versions(self, namespace: str, name: str, principal: Principal) -> Response:
+        versions = self._services.registry.versions(namespace, name)
         if not versions:
             raise NotFound("there is no such function")
         return _json({"versions": [_describe(version, principal) for version in versions]})
 
+    async def version(self, request: Request, principal: Principal) -> Response:
+        """One version of one function."""
+        number = request.path_params["version"]
+        if not (number.isascii() and number.isdigit() and len(number) < 19):
+            raise NotFound("there is no such version")
+        found = await asyncio.to_thread(self._services.registry.version, *_names(request), int(number))
+        if found is None:
+            raise NotFound("there is no such version")
+        return _json(_describe(found, principal), _version_headers(found))
+
+    async def current(self, request: Request, principal: Principal) -> Response:
+        """Chooses the version that runs from the next call on."""
+        namespace, name = _names(request)
+        wanted = documents.parse(await documents.receive(request, _MOST_BYTES), CurrentDocument).version
+        if wanted == "previous":
+            state = await self._services.deploy.rollback(name, namespace=namespace)
+        else:
+            number = None if wanted == "latest" else wanted
+            state = await self._services.deploy.pin(name, number, namespace=namespace)
+        return _json(_describe_function(state, principal), _version_headers(state.current))
+
     async def list(self, request: Request, principal: Principal) -> Response:
         """All functions that the token may read."""
-        return self._list(None, principal)
+        return await asyncio.to_thread(self._list, None, principal)
 
     async def list_namespace(self, request: Request, principal: Principal) -> Response:
         """All functions of a namespace that the token may read."""
-        return self._list(check_name("namespace", request.path_params["namespace"]), principal)
+        namespace = check_name("namespace", request.path_params["namespace"])
+        return await asyncio.to_thread(self._list, namespace, principal)
 
     def _list(self, namespace: str | None, principal: Principal) -> Response:
-        found = [d for d in self._services.registry.list(namespace) if principal.allows(READ, d.namespace, d.name)]
-        return _json({"functions": [_describe(deployment, principal) for deployment in found]})
+        """Takes some ten microseconds for each function, so it runs beside the loop."""
+        registry = self._services.registry
+        found = [d for d in registry.list(namespace) if principal.allows(READ, d.namespace, d.name)]
+        states = [state for d in found if (state := registry.show(d.namespace, d.name)) is not None]
+        return _json({"functions": [_describe_function(state, principal) for state in states]})
 
 
 def _names(request: Request) -> tuple[str, str]:
@@ -110,59 +138,66 @@ def _names(request: Request) -> tuple[str, str]:
     return check_name("namespace", path["namespace"]), check_name("function", path["name"])
 
 
-async def _read(request: Request, most: int) -> bytes:
-    """The body; raises `BodyTooLarge` before it is received, where that can be known."""
-    too_large = BodyTooLarge(f"the body is over {most} bytes")
-    if int(request.headers.get("content-length", "0")) > most:
-        raise too_large
-    pieces, size = [], 0
-    async for piece in request.stream():
-        pieces.append(piece)
-        size += len(piece)
-        if size > most:
-            raise too_large
-    return b"".join(pieces)
-
-
 def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
     document = documents.parse(body, DeployDocument)
-    environment = {
-        name: value.literal if isinstance(value, Literal) else value for name, value in document.environment.items()
-    }
-    options = document.model_dump(exclude={"inline_wasm", "environment"})
     try:
         wasm = binascii.a2b_base64(document.inline_wasm.translate(_SPACE), strict_mode=True)
     except (binascii.Error, ValueError):
         raise BadRequest("inline_wasm: this is not base64") from None
-    return wasm, {**options, "environment": environment}
+    return wasm, document.options()
 
 
 def _from_query(request: Request) -> dict[str, Any]:
-    """The options of a raw upload: `description=…`, `environment=NAME=VALUE`, `limits=NAME=NUMBER`, `grants=a,b`."""
-    query = request.query_params
-    for name in query:
-        if name not in _PARAMETERS:
+    """The options of a raw upload: `description=…`, `environment=N=V`, `limits=N=NUMBER`, `grants=a,b`, `topics=a`."""
+    found: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
+    for name, value in _query(request):
+        if name not in found:
             raise BadRequest(f"unknown parameter {name[:64]!r}")
-    grants = [grant for text in query.getlist("grants") for grant in text.split(",") if grant]
+        found[name].append(value)
+    if len(found["description"]) > 1:
+        raise BadRequest("description is given twice")
     return {
-        "description": query.get("description", ""),
-        "environment": dict(_pair("environment", text) for text in query.getlist("environment")),
-        "limits": {name: _number(value) for name, value in (_pair("limits", text) for text in query.getlist("limits"))},
-        "grants": grants if "grants" in query else None,
+        "description": "".join(found["description"]),
+        "environment": _pairs("environment", found["environment"]),
+        "limits": {name: _number(value) for name, value in _pairs("limits", found["limits"]).items()},
+        "grants": [grant for text in found["grants"] for grant in _grants(text)] if found["grants"] else None,
+        "topics": found["topics"],
     }
 
 
-def _pair(parameter: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise BadRequest(f"{parameter}: write NAME=VALUE")
-    return name, value
+def _query(request: Request) -> list[tuple[str, str]]:
+    """The parameters, none of them silently changed."""
+    try:
+        return parse_qsl(request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise BadRequest("the query is not valid UTF-8") from None
+
+
+def _grants(text: str) -> list[str]:
+    """Interfaces with commas between; one with a pattern, which may have commas of its own, stands alone."""
+    return [text] if ":" in text else [grant for grant in text.split(",") if grant]
+
+
+def _pairs(parameter: str, texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise BadRequest(f"{parameter}: write NAME=VALUE")
+        if name in found:
+            raise BadRequest(f"{parameter}: {name[:64]!r} is given twice")
+        found[name] = value
+    return found
 
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise BadRequest("limits: write NAME=NUMBER")
     return int(text)
+
+
+def _describe_function(state: FunctionState, principal: Principal) -> dict[str, Any]:
+    return {**_describe(state.current, principal), "latest": state.latest, "pinned": state.pinned}
 
 
 def _describe(deployment: Deployment, principal: Principal) -> dict[str, Any]:
@@ -180,6 +215,7 @@ def _describe(deployment: Deployment, principal: Principal) -> dict[str, Any]:
         "environment": {name: value if values_too else None for name, value in manifest.environment.items()},
         "limits": manifest.limits.changes(),
         "grants": None if manifest.grants is None else sorted(manifest.grants),
+        "topics": sorted(manifest.topics),
         "imports": sorted(deployment.imports),
     }
 

@@ -6,15 +6,20 @@ import re
 from typing import Any, Final
 
 from guesthouse.gateway.auth import OWN_HEADER, PARAMETER
-from guesthouse.gateway.manage import WASM_TYPE, DeployDocument
+from guesthouse.gateway.manage import WASM_TYPE, CurrentDocument, DeployDocument
 from guesthouse.gateway.problems import PROBLEM_TYPE
 from guesthouse.gateway.routes import INVOKE, PUBLIC, ROUTES, Route
-from guesthouse.gateway.schemas import ANSWERS, FUNCTION, PATH, PROBLEM, QUERY, Schema
+from guesthouse.gateway.schemas import ANSWERS, FUNCTION, PATH, PROBLEM, QUERY, VERSION, Schema
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
 _DEFINITIONS: Final = "#/components/schemas/Deploy/$defs/{model}"
 _PROBLEM: Final = {"$ref": "#/components/responses/Problem"}
 _PROBLEM_CONTENT: Final = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_BODIES: Final[dict[str, Schema]] = {
+    "deploy": {"application/json": {"schema": {"$ref": "#/components/schemas/Deploy"}}, WASM_TYPE: {"schema": {}}},
+    "current": {"application/json": {"schema": {"$ref": "#/components/schemas/Current"}}},
+}
+"""What requests carry, by the names of their routes."""
 _SECURITY: Final = {
     "token": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": OWN_HEADER},
@@ -39,7 +44,9 @@ def describe(version: str) -> dict[str, Any]:
             "responses": {"Problem": {"description": PROBLEM["description"], "content": _PROBLEM_CONTENT}},
             "schemas": {
                 "Deploy": DeployDocument.model_json_schema(ref_template=_DEFINITIONS),
+                "Current": CurrentDocument.model_json_schema(),
                 "Function": FUNCTION,
+                "Version": VERSION,
                 "Problem": PROBLEM,
             },
         },
@@ -54,10 +61,12 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
         "responses": _responses(route),
         "security": [] if route.scope == PUBLIC else [*({name: []} for name in _SECURITY), {}],
     }
-    if route.name == "deploy":
-        schema = {"$ref": "#/components/schemas/Deploy"}
-        content = {"application/json": {"schema": schema}, WASM_TYPE: {"schema": {}}}
-        operation["requestBody"] = {"required": True, "content": content}
+    if route.name in _BODIES:
+        operation["requestBody"] = {"required": True, "content": _BODIES[route.name]}
+    elif route.name == "cache-put":
+        operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
+    elif route.name == "topic-publish":
+        operation["requestBody"] = {"content": {"text/plain": {}, "application/octet-stream": {}}}
     return operation
 
 

@@ -12,6 +12,10 @@ INVOKE: Final = "invoke"
 MANAGE: Final = "manage"
 READ: Final = "read"
 METRICS: Final = "metrics"
+CACHE_READ: Final = "cache-read"
+CACHE_WRITE: Final = "cache-write"
+TOPIC_PUBLISH: Final = "topic-publish"
+TOPIC_SUBSCRIBE: Final = "topic-subscribe"
 
 
 class Route(NamedTuple):
@@ -31,6 +35,8 @@ class Route(NamedTuple):
 
 _NAMESPACE = "/functions/manage/{namespace}"
 _FUNCTION = _NAMESPACE + "/{name}"
+_TOPIC = "/topics/{namespace}/{topic}"
+_CACHE = "/cache/{namespace}"
 _JSON = "application/json"
 
 ROUTES: Final = (
@@ -40,9 +46,16 @@ ROUTES: Final = (
     Route("GET", _FUNCTION, READ, "show", "Show a function", 200, _JSON),
     Route("DELETE", _FUNCTION, MANAGE, "delete", "Delete a function", 204, ""),
     Route("GET", _FUNCTION + "/versions", READ, "versions", "List the versions of a function", 200, _JSON),
+    Route("GET", _FUNCTION + "/versions/{version}", READ, "version", "Show a version of a function", 200, _JSON),
+    Route("PUT", _FUNCTION + "/current", MANAGE, "current", "Choose the version that runs", 200, _JSON),
     Route("GET", _FUNCTION + "/logs", READ, "logs", "Read or follow a function's log", 200, "application/x-ndjson"),
     Route("GET", "/functions/manage", ANY_TOKEN, "list", "List functions", 200, _JSON),
     Route("GET", _NAMESPACE, ANY_TOKEN, "list-namespace", "List functions of one namespace", 200, _JSON),
+    Route("GET", _CACHE, CACHE_READ, "cache-get", "Read a value of the cache", 200, "application/octet-stream"),
+    Route("PUT", _CACHE, CACHE_WRITE, "cache-put", "Store a value in the cache", 204, ""),
+    Route("DELETE", _CACHE, CACHE_WRITE, "cache-delete", "Forget a value or list of the cache", 204, ""),
+    Route("POST", _TOPIC, TOPIC_PUBLISH, "topic-publish", "Publish a message to a topic", 204, ""),
+    Route("GET", _TOPIC, TOPIC_SUBSCRIBE, "topic-watch", "Watch a topic", 200, "text/event-stream"),
     Route("GET", "/healthz", PUBLIC, "healthz", "Whether the process works", 200, "text/plain"),
     Route("GET", "/readyz", PUBLIC, "readyz", "Whether it takes requests", 200, "text/plain"),
     Route("GET", "/metrics", METRICS, "metrics", "Metrics for Prometheus", 200, "text/plain"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from guesthouse.registry.deployment import MAX_NAME, RESERVED_NAMESPACES
+from guesthouse.registry.topics import MOST_TOPIC_BYTES
 
 Schema = dict[str, Any]
 
@@ -16,19 +17,45 @@ _PAIRS: Final[Schema] = {"type": "array", "items": {**TEXT, "pattern": "^[^=]+="
 PATH: Final[dict[str, Schema]] = {
     "namespace": {"schema": {**_NAME, "not": {"enum": sorted(RESERVED_NAMESPACES)}}, "example": "default"},
     "name": {"schema": _NAME, "example": "echo"},
+    "topic": {"schema": {**TEXT, "minLength": 1, "maxLength": MOST_TOPIC_BYTES}, "example": "news"},
+    "version": {"schema": {"type": "integer", "minimum": 1}, "example": 1},
     "rest": {"schema": TEXT, "description": "What the function is told as its path; may have slashes"},
 }
 """What can stand in a path."""
+_KEY: Final[dict[str, Schema]] = {
+    "key": {"schema": TEXT, "description": "The key, percent-encoded; it need not be text"},
+    "key_base64": {"schema": TEXT, "description": "The key in base64, instead of key"},
+}
 QUERY: Final[dict[str, dict[str, Schema]]] = {
+    "cache-get": _KEY,
+    "cache-put": {
+        **_KEY,
+        "ttl_seconds": {
+            "schema": {"type": "integer", "minimum": 1},
+            "description": "How long to keep it",
+            "required": True,
+        },
+    },
+    "cache-delete": _KEY,
     "deploy": {
         "description": {"schema": TEXT, "description": "With a raw module, as are the following"},
         "environment": {"schema": _PAIRS, "description": "NAME=VALUE, once for each variable"},
         "limits": {"schema": _PAIRS, "description": "NAME=NUMBER, once for each limit that is not the default"},
-        "grants": {"schema": TEXT, "description": "Names of the interfaces that it may use, with commas between"},
+        "topics": {
+            "schema": {"type": "array", "items": {**TEXT, "minLength": 1}},
+            "description": "A topic whose messages start it, a spawn function; once for each",
+        },
+        "grants": {
+            "schema": {"type": "array", "items": TEXT},
+            "description": "Interfaces that it may use, with commas between, or one INTERFACE:PATTERN; may be repeated",
+        },
     },
     "logs": {
         "tail": {"schema": COUNT, "description": "How many of the newest records"},
         "follow": {"schema": {"enum": ["0", "1", "true"]}, "description": "1: also each new record, as it comes"},
+        "level": {"schema": {"enum": ["debug", "info", "warn", "error"]}, "description": "Only these and worse"},
+        "since": {"schema": TEXT, "description": "Only from this time on (RFC 3339), or from 90s, 15m, 2h, 1d ago"},
+        "invocation": {"schema": TEXT, "description": "Only of the invocation whose id is this, or ends like this"},
     },
 }
 """The parameters of routes by their names."""
@@ -47,7 +74,7 @@ PROBLEM: Final[Schema] = {
     },
     "additionalProperties": False,
 }
-FUNCTION: Final[Schema] = {
+VERSION: Final[Schema] = {
     "type": "object",
     "properties": {
         "namespace": _NAME,
@@ -65,24 +92,36 @@ FUNCTION: Final[Schema] = {
         },
         "limits": {"type": "object", "additionalProperties": COUNT, "description": "Those that are not the default"},
         "grants": {"type": ["array", "null"], "items": TEXT, "description": "null: whatever the host offers"},
+        "topics": {"type": "array", "items": TEXT, "description": "Topics whose messages start it"},
         "imports": {"type": "array", "items": TEXT, "description": "Interfaces that it uses"},
     },
     "additionalProperties": False,
 }
-FUNCTION["required"] = sorted(FUNCTION["properties"])
+FUNCTION: Final[Schema] = {
+    **VERSION,
+    "properties": {
+        **VERSION["properties"],
+        "latest": {"type": "integer", "minimum": 1, "description": "The newest version"},
+        "pinned": {"type": ["integer", "null"], "description": "The version that it is held at; null: the latest runs"},
+    },
+}
+for _schema in (VERSION, FUNCTION):
+    _schema["required"] = sorted(_schema["properties"])
 
 
-def listed(name: str) -> Schema:
-    """A document with all functions that were found, under `name`."""
-    items = {"$ref": "#/components/schemas/Function"}
+def listed(name: str, schema: str) -> Schema:
+    """A document with everything that was found, under `name`."""
+    items = {"$ref": f"#/components/schemas/{schema}"}
     return {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": items}}}
 
 
 ANSWERS: Final[dict[str, Schema]] = {
     "show": {"$ref": "#/components/schemas/Function"},
-    "list": listed("functions"),
-    "list-namespace": listed("functions"),
-    "versions": listed("versions"),
+    "current": {"$ref": "#/components/schemas/Function"},
+    "list": listed("functions", "Function"),
+    "list-namespace": listed("functions", "Function"),
+    "version": {"$ref": "#/components/schemas/Version"},
+    "versions": listed("versions", "Version"),
     "openapi": {"type": "object"},
 }
 """What routes answer that answer JSON."""

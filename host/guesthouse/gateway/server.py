@@ -99,7 +99,7 @@ class Gateway:
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             await self._drain()
         finally:
-            self._app.stopping.set()
+            self._app.streams.stop()
             server.should_exit = True
             stopping.cancel()
             try:
@@ -109,7 +109,7 @@ class Gateway:
 
     async def _drain(self) -> None:
         log.info("stopping", drain_seconds=self._services.config.drain_seconds)
-        self._app.stopping.set()
+        self._app.streams.stop()
         drain = asyncio.ensure_future(self._services.dispatcher.drain(self._services.config.drain_seconds))
         hurry = asyncio.ensure_future(self._hurry.wait())
         await asyncio.wait((drain, hurry), return_when=asyncio.FIRST_COMPLETED)
@@ -155,6 +155,7 @@ class Gateway:
 
     def _tick(self) -> None:
         self._app.gate.refresh()
+        self._app.streams.check()
         seconds = self._services.clock.wall_ns() // 1_000_000_000
         self._app.watch.date_line = f"date: {formatdate(seconds, usegmt=True)}\r\n"
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.config import Config
 from guesthouse.errors import GuesthouseError
+from guesthouse.interfaces.cache import CacheBackend, MemoryCache
 from guesthouse.interfaces.invocation import Headers, ResponseSink, WebRequest
+from guesthouse.interfaces.topic import TopicBroker
 from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.principal import CacheAction, TopicAction
+from guesthouse.registry.registry import FunctionState
 from guesthouse.telemetry import FunctionLogs, Metrics
 
 
@@ -23,11 +27,11 @@ class Outcome(Protocol):
 
     @property
     def status(self) -> int:
-        """The status that the guest chose."""
+        """The status that the guest chose, checked."""
 
     @property
     def headers(self) -> Headers:
-        """As the guest gave them, not checked yet."""
+        """As the guest gave them: checked, without the host's own."""
 
     @property
     def body(self) -> bytes:
@@ -77,8 +81,14 @@ class Registry(Protocol):
     def list(self, namespace: str | None = None) -> Sequence[Deployment]:
         """The current version of every function (of one namespace)."""
 
+    def show(self, namespace: str, name: str) -> FunctionState | None:
+        """A function with its newest and its pinned version."""
+
     def versions(self, namespace: str, name: str) -> Sequence[Deployment]:
         """All versions of a function, oldest first.  Reads from disk."""
+
+    def version(self, namespace: str, name: str, version: int) -> Deployment | None:
+        """One version of a function.  Reads from disk."""
 
 
 class Principal(Protocol):
@@ -89,7 +99,13 @@ class Principal(Protocol):
         """What guests may know of the token."""
 
     def allows(self, scope: str, namespace: str | None = None, name: str | None = None) -> bool:
-        """True if the token's scope covers this."""
+        """True if the token's scope covers this; for cache and topics: anything of that namespace."""
+
+    def allows_cache(self, action: CacheAction, namespace: str, key: bytes) -> bool:
+        """True if the token covers this action on this item."""
+
+    def allows_topic(self, action: TopicAction, namespace: str, topic: str) -> bool:
+        """True if the token covers this action on this topic."""
 
 
 class Tokens(Protocol):
@@ -100,6 +116,13 @@ class Tokens(Protocol):
 
     def verify(self, plain: str) -> Principal | None:
         """Whose token this is, if it is valid now; takes as long for one that is not."""
+
+
+class DisposableTokens(Protocol):
+    """Knows the tokens that are kept nowhere."""
+
+    def verify(self, token: str) -> Principal:
+        """Whose token this is; raises `Unauthorized` for one that was not made here, or is over."""
 
 
 class Deployer(Protocol):
@@ -115,11 +138,18 @@ class Deployer(Protocol):
         environment: Mapping[str, str],
         limits: Mapping[str, int],
         grants: Sequence[str] | None,
+        topics: Sequence[str],
     ) -> Deployment:
         """Compiles, checks and stores a new version; raises `InputError` for what cannot run here."""
 
     async def delete(self, name: str, *, namespace: str) -> bool:
         """Deletes a function with all its versions; whether there was one."""
+
+    async def pin(self, name: str, version: int | None, *, namespace: str) -> FunctionState:
+        """Holds a function at one version, or lets it follow the latest again; raises `NotFound`."""
+
+    async def rollback(self, name: str, *, namespace: str) -> FunctionState:
+        """Holds a function at the version before its current one; raises `NotFound`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +163,10 @@ class Services:
     metrics: Metrics
     logs: FunctionLogs
     config: Config
+    cache: CacheBackend = field(default_factory=lambda: MemoryCache(SYSTEM_CLOCK))
+    topics: TopicBroker = field(default_factory=TopicBroker)
+    disposable: DisposableTokens | None = None
+    """`None`: no token is disposable."""
     clock: Clock = SYSTEM_CLOCK
     version: str = "0"
     """Of guesthouse, for `/openapi.json`."""

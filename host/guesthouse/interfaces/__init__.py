@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from guesthouse.interfaces.aws import aws_interfaces
 from guesthouse.interfaces.bytes import BytesInterface
 from guesthouse.interfaces.cache import CacheInterface
 from guesthouse.interfaces.log import LogInterface
 from guesthouse.interfaces.spawn import SpawnInterface
+from guesthouse.interfaces.token import TokenInterface
 from guesthouse.interfaces.topic import TopicInterface
 from guesthouse.interfaces.wasi import WasiInterface
 from guesthouse.interfaces.web import WebInterface
@@ -17,9 +19,12 @@ if TYPE_CHECKING:
     from guesthouse.clock import Clock
     from guesthouse.interfaces.base import Interface
     from guesthouse.interfaces.cache import CacheBackend
+    from guesthouse.interfaces.log import CloudWatch
     from guesthouse.interfaces.spawn import Spawner
     from guesthouse.interfaces.topic import TopicBroker
     from guesthouse.interfaces.wasi.time import Sleep
+    from guesthouse.net.aws import AwsClients
+    from guesthouse.registry.disposable import DisposableTokens
 
 
 def standard(
@@ -28,21 +33,32 @@ def standard(
     cache: CacheBackend,
     topics: TopicBroker,
     spawner: Spawner,
+    disposable: DisposableTokens,
+    aws: AwsClients,
     http_client: Any = None,
+    valkey: Any = None,
+    cloudwatch: CloudWatch | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> list[Interface]:
-    """One object of every interface, over the given services; without `http_client` guests cannot call out."""
+    """One object of every interface, over the given services; without `http_client` guests cannot call out, nor
+    use Valkey without `valkey`."""
     interfaces: list[Interface] = [
         BytesInterface(),
         WebInterface(),
         CacheInterface(cache),
         TopicInterface(topics),
-        LogInterface(topics.publish),
+        LogInterface(topics.publish, cloudwatch, topic_bytes=topics.limits.message_bytes),
         SpawnInterface(spawner),
+        TokenInterface(disposable),
         WasiInterface(clock, sleep),
+        *aws_interfaces(aws, clock),
     ]
     if http_client is not None:
         from guesthouse.interfaces.http import HttpInterface  # only where wanted: it brings an HTTP client along
 
         interfaces.append(HttpInterface(http_client, clock))
+    if valkey is not None:
+        from guesthouse.interfaces.valkey import ValkeyInterface
+
+        interfaces.append(ValkeyInterface(valkey, clock))
     return interfaces

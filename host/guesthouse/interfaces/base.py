@@ -61,9 +61,10 @@ class Interface:
         raise BadRequest(f"the grant {self.name}:{pattern}: {self.name} can only be granted as a whole")
 
     def configure(self, deployment: Deployment) -> None:
-        """Called once at each deploy of a guest that imports this: checks what it was granted, builds shared state.
+        """Called when a guest that imports this is deployed or made ready: checks what it was granted, builds shared state.
 
-        Raises an `InputError` to refuse the deploy.  Must not block.
+        Raises an `InputError` to refuse the deploy.  Must not block.  Comes more than once for one deployment, first
+        with version 0, before anything is stored; and for older versions too, which may run beside newer ones.
         """
 
     def open(self, invocation: Invocation) -> Any:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from guesthouse.interfaces.base import Interface
     from guesthouse.limits import Limits
     from guesthouse.registry.deployment import Deployment
+    from guesthouse.telemetry.records import LogRecord, Tee
 
 Headers = Sequence[tuple[str, str]]
 Closer: TypeAlias = "Callable[[], Awaitable[None] | None]"
@@ -44,8 +45,15 @@ class ResponseSink(Protocol):
 class LogSink(Protocol):
     """Where the lines of one invocation go; never blocks, never fails, drops and counts what is over its bounds."""
 
+    tee: Tee | None
+    """Gets every further record that is kept, as well."""
+
     def write(self, level: str, text: str, source: str) -> None:
         """One record: level is debug, info, warn or error; source is guest, stdout, stderr or system."""
+
+    @property
+    def records(self) -> Sequence[LogRecord]:
+        """What was kept so far, oldest first."""
 
 
 class Invocation:

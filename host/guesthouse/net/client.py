@@ -1,8 +1,8 @@
 """`OutboundClient`: the only way out.  One HTTP request to a checked destination, within time, size and number.
 
 Promises: never connects to an address that the policy does not allow, follows no redirect, uses no proxy, keeps no
-cookie, inflates nothing, and ends within its timeout; every way to fail is one class of `failures`.  Must not know of
-guests: `interfaces.http` speaks their language.
+cookie, inflates nothing, and ends within its timeout, a body that is still arriving included; every way to fail is one
+class of `failures`.  Must not know of guests: `interfaces.http` speaks their language.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from re import compile as pattern
 
 import aiohttp
@@ -20,6 +20,7 @@ from aiohttp.payload import Payload
 from yarl import URL
 
 from guesthouse.limits import Limits
+from guesthouse.net.body import Bounds, ResponseBody
 from guesthouse.net.failures import (
     ConnectionFailed,
     ConnectTimeout,
@@ -34,14 +35,19 @@ from guesthouse.net.failures import (
     TooLarge,
 )
 from guesthouse.net.headers import MAX_HEADERS, Headers, incoming, outgoing
-from guesthouse.net.policy import PUBLIC, OutboundPolicy
+from guesthouse.net.policy import PUBLIC, HostRule, OutboundPolicy
 from guesthouse.net.pool import EXCHANGE, Exchange, Pool, Request
 from guesthouse.net.resolver import Lookups, Resolver, SystemResolver
-from guesthouse.net.slots import Allowance, Owner, Slots, default_connections
+from guesthouse.net.signing import AssumeRole, Role, Secret, Signer
+from guesthouse.net.slots import Allowance, Owner, Slots, Turn, default_connections
 
 _METHOD = pattern(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
 _MAX_LINE = 32 * 1024
 _CHUNK = 256 * 1024
+_READ_AHEAD = 64 * 1024
+"""Bytes of a body that are taken from the network (twice as many at most) before somebody reads them."""
+WHOLE = 64 * 1024
+"""Bodies whose announced length is at most this are waited for: what breaks off is then an error, not half an answer."""
 _NOTHING_OF_OURS = ("Accept-Encoding", "Content-Type", "User-Agent")
 _IDENTITY = ("Accept-Encoding", "identity")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -73,6 +79,12 @@ class OutboundRequest:
     """Until the whole answer is there, in milliseconds."""
     response_bytes: int = Limits().http_response_bytes
     """Largest response body."""
+    idle_ms: int = Limits().http_idle_ms
+    """Longest silence of the server in the middle of a body, in milliseconds."""
+    granted: tuple[HostRule, ...] | None = None
+    """What the deployment may ask for, within the policy; `None`: all of that."""
+    authorization: Secret | Role | None = None
+    """How to sign it, instead of whatever authorization its headers have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +94,20 @@ class OutboundResponse:
     status: int
     headers: list[tuple[str, str]]
     body: bytes
+    rest: ResponseBody | None = None
+    """The whole body, where it is still arriving; `body` is empty then."""
 
 
 class OutboundClient:
     """Sends requests; belongs to one event loop.  `policy` may be replaced at any time."""
 
-    def __init__(self, config: OutboundConfig | None = None, *, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self,
+        config: OutboundConfig | None = None,
+        *,
+        resolver: Resolver | None = None,
+        assume_role: AssumeRole | None = None,
+    ) -> None:
         self.config = config or OutboundConfig()
         self.policy = self.config.policy
         self.slots = Slots(self.config.connections or default_connections())
@@ -95,34 +115,52 @@ class OutboundClient:
         self._lookups = Lookups(resolver or self._system or SystemResolver())
         self._tls = self._tls_context() if self.config.ca_file else None  # a wrong file shows at the start
         self._session: aiohttp.ClientSession | None = None
+        self._signer = Signer(assume_role)
         self.on_error: Callable[[str], None] = lambda kind: None
         """Told the class of each failure, for the metrics."""
 
     async def fetch(
         self, request: OutboundRequest, allowance: Allowance | None = None, policy: OutboundPolicy | None = None
     ) -> OutboundResponse:
-        """The answer to `request`, whatever its status; raises an `OutboundError`."""
+        """The whole answer to `request`, whatever its status; raises an `OutboundError`."""
+        answer = await self.open(request, allowance, policy)
+        return answer if answer.rest is None else replace(answer, body=await answer.rest.collect(), rest=None)
+
+    async def open(
+        self, request: OutboundRequest, allowance: Allowance | None = None, policy: OutboundPolicy | None = None
+    ) -> OutboundResponse:
+        """The answer to `request` as soon as its headers are there; raises an `OutboundError`.
+
+        Whoever gets a `rest` has to read it to its end or close it.
+        """
         try:
-            return await self._fetch(request, allowance, policy or self.policy)
+            return await self._open_answer(request, allowance, policy or self.policy)
         except OutboundError as error:
             self.on_error(type(error).__name__)
             raise
 
-    async def _fetch(
+    async def _open_answer(
         self, request: OutboundRequest, allowance: Allowance | None, policy: OutboundPolicy
     ) -> OutboundResponse:
-        destination = policy.check(request.url, request.method)
         if not _METHOD.match(request.method) or request.method.upper() == "CONNECT":
             raise InvalidMethod
-        headers = outgoing(request.headers)
+        destination = policy.check(request.url, request.method, request.granted)
+        headers: Headers = outgoing(request.headers)
         if allowance is not None:
             allowance.spend()
         exchange = Exchange(destination, policy, request.owner)
+        until = asyncio.get_running_loop().time() + request.timeout_ms / 1000
         try:
-            async with asyncio.timeout(request.timeout_ms / 1000):
-                return await self._in_turn(request, headers, exchange, allowance)
+            async with asyncio.timeout_at(until):
+                if request.authorization is not None:
+                    exchange.destination, headers = await self._signer.sign(
+                        request.authorization, request.method.upper(), destination, headers, request.body
+                    )
+                return await self._in_turn(
+                    request, headers, exchange, Turn(self.slots, request.owner, allowance), until
+                )
         except TimeoutError:
-            if not exchange.admitted:
+            if exchange.waiting:
                 raise LimitReached from None
             raise (Timeout if exchange.sent else ConnectTimeout) from None
 
@@ -136,41 +174,63 @@ class OutboundClient:
             self._system.close()
 
     async def _in_turn(
-        self, request: OutboundRequest, headers: Headers, exchange: Exchange, allowance: Allowance | None
+        self, request: OutboundRequest, headers: Headers, exchange: Exchange, turn: Turn, until: float
     ) -> OutboundResponse:
-        if allowance is not None:
-            await allowance.acquire()
+        exchange.waiting = True
+        if turn.free:
+            await turn.acquire()
+        else:
+            async with asyncio.timeout(self.config.connect_timeout_ms / 1000):
+                await turn.acquire()
+        exchange.waiting = False
         try:
-            await self._admit(request.owner)
+            response = await self._exchange(request, headers, exchange)
             try:
-                exchange.admitted = True
-                return await self._exchange(request, headers, exchange)
-            finally:
-                self.slots.release(request.owner)
-        finally:
-            if allowance is not None:
-                allowance.release()
-
-    async def _admit(self, owner: Owner) -> None:
-        if self.slots.free(owner):  # then there is nothing to wait for
-            await self.slots.acquire(owner)
-            return
-        async with asyncio.timeout(self.config.connect_timeout_ms / 1000):
-            await self.slots.acquire(owner)
-
-    async def _exchange(self, request: OutboundRequest, headers: Headers, exchange: Exchange) -> OutboundResponse:
-        token = EXCHANGE.set(exchange)
-        try:
-            response = await self._send(request, headers, exchange)
-            try:
-                return await _receive(response, request.response_bytes)
+                bounds = Bounds(request.response_bytes, until, request.idle_ms / 1000)
+                return await self._receive(response, bounds, exchange, turn)
             except BaseException:
                 response.close()
                 raise
+        except BaseException:
+            turn.release()
+            raise
+
+    async def _exchange(self, request: OutboundRequest, headers: Headers, exchange: Exchange) -> aiohttp.ClientResponse:
+        token = EXCHANGE.set(exchange)
+        try:
+            return await self._send(request, headers, exchange)
         except (aiohttp.ClientError, OSError) as error:
             raise _failure(error, exchange) from None
         finally:
             EXCHANGE.reset(token)
+
+    async def _receive(
+        self, response: aiohttp.ClientResponse, bounds: Bounds, exchange: Exchange, turn: Turn
+    ) -> OutboundResponse:
+        headers = incoming(response.raw_headers)
+        if headers is None or response.status < 200:  # 101 was not asked for
+            raise Malformed
+        content, length = response.content, response.content_length
+        if length is not None and length > bounds.size and not content.at_eof():
+            raise TooLarge
+        if content.is_eof():  # came along with the headers: nothing to wait for, and no connection to hold
+            turn.release()
+            body = content.read_nowait(-1)
+            if len(body) > bounds.size:
+                raise TooLarge
+            return OutboundResponse(response.status, headers, body)
+        if (broken := content.exception()) is not None:
+            raise _failure(broken, exchange)
+
+        def ended(failure: OutboundError | None) -> None:
+            turn.release()
+            if failure is not None:
+                self.on_error(type(failure).__name__)
+
+        rest = ResponseBody(response, bounds, lambda error: _failure(error, exchange), ended)
+        if length is not None and length <= WHOLE:
+            return OutboundResponse(response.status, headers, await rest.collect())
+        return OutboundResponse(response.status, headers, b"", rest)
 
     async def _send(self, request: OutboundRequest, headers: Headers, exchange: Exchange) -> aiohttp.ClientResponse:
         session = self._session or self._open()
@@ -199,6 +259,7 @@ class OutboundClient:
             trust_env=False,
             skip_auto_headers=_NOTHING_OF_OURS,
             timeout=_NO_TIMEOUT,
+            read_bufsize=_READ_AHEAD,
             max_line_size=_MAX_LINE,
             max_field_size=_MAX_LINE,
             max_headers=MAX_HEADERS,
@@ -207,6 +268,7 @@ class OutboundClient:
 
     def _tls_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
         if self.config.ca_file:
             context.load_verify_locations(self.config.ca_file)
         return context
@@ -235,24 +297,6 @@ class Body(Payload):
         view = memoryview(self._value)
         for start in range(0, len(view), _CHUNK):
             yield view[start : start + _CHUNK]
-
-
-async def _receive(response: aiohttp.ClientResponse, limit: int) -> OutboundResponse:
-    headers = incoming(response.raw_headers)
-    if headers is None or response.status < 200:  # 101 was not asked for
-        raise Malformed
-    content = response.content
-    length = response.content_length
-    if length is not None and length > limit and not content.at_eof():
-        raise TooLarge
-    size = 0
-    pieces = []
-    async for piece in content.iter_any():
-        size += len(piece)
-        if size > limit:
-            raise TooLarge
-        pieces.append(piece)
-    return OutboundResponse(response.status, headers, pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
 def _failure(error: BaseException, exchange: Exchange) -> OutboundError:

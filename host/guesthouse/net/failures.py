@@ -7,6 +7,8 @@
     │   └── InvalidHeaderValue
     ├── InvalidMethod          not a method, or one that guests have no use for
     ├── Prohibited             the policy does not allow this destination
+    ├── Ungranted              the deployment's own grants do not name it
+    ├── Unsigned               the signature that was asked for could not be made
     ├── LimitReached           too many requests, of one invocation or of all
     ├── TooLarge               the response body is over its limit
     ├── ConnectTimeout         no connection in time
@@ -67,6 +69,19 @@ class Prohibited(OutboundError, BadRequest):
     """The policy does not allow this destination; it never says why, since that would map the inside for a guest."""
 
     text = "destination prohibited"
+
+
+class Ungranted(OutboundError, BadRequest):
+    """The deployment's grants do not name this destination or method; says which, for it is no secret of the host's."""
+
+    def __init__(self, method: str, origin: str) -> None:
+        super().__init__(f"not granted: {method} {origin}")
+
+
+class Unsigned(OutboundError, Unavailable):
+    """The signature that was asked for could not be made, so nothing was sent."""
+
+    text = "the request could not be signed"
 
 
 class LimitReached(OutboundError, Unavailable):

@@ -14,7 +14,7 @@ from ipaddress import IPv6Address, ip_network
 from guesthouse.errors import BadRequest
 from guesthouse.net.addresses import Address, Network, embedded, is_denied, is_this_machine, parse_address
 from guesthouse.net.destination import DEFAULT_PORTS, Destination, check_host, parse_url
-from guesthouse.net.failures import OutboundError, Prohibited
+from guesthouse.net.failures import OutboundError, Prohibited, Ungranted
 
 _RULE = re.compile(
     r"(?:(?P<methods>[A-Z]+(?:,[A-Z]+)*) )?(?:(?P<scheme>https?)://)?"
@@ -112,12 +112,15 @@ class OutboundPolicy:
         """All that decides on addresses: connections made under one reach are not used under another."""
         return self.allow_addresses, self.overrides, self.listeners
 
-    def check(self, url: str, method: str) -> Destination:
-        """Where `url` leads, if that may be asked for; raises `InvalidUrl` or `Prohibited`.
+    def check(self, url: str, method: str, granted: Iterable[HostRule] | None = None) -> Destination:
+        """Where `url` leads, if that may be asked for; raises `InvalidUrl`, `Ungranted` or `Prohibited`.
 
-        The addresses of a destination that is a name still have to be checked, by `allows`.
+        `granted` rules narrow this policy, and never widen it.  The addresses of a destination that is a name still
+        have to be checked, by `allows`.
         """
         destination = parse_url(url)
+        if granted is not None and not any(rule.allows(destination, method) for rule in granted):
+            raise Ungranted(method, f"{destination.scheme}://{destination.authority}")
         if not self._allows_name(destination, method):
             raise Prohibited
         if destination.address is not None and not self.allows(destination.address, destination.port):

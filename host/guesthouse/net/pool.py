@@ -7,9 +7,11 @@ same policy; a name is resolved at most once for a request, also if aiohttp trie
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from ssl import SSLContext
 from typing import Any
 
@@ -42,8 +44,8 @@ class Exchange:
     addresses: list[Address] = field(default_factory=list)
     """Those that the name stood for when it was resolved for this request: all were allowed, no others are."""
     prohibited: bool = False
-    admitted: bool = False
-    """True once it has a slot."""
+    waiting: bool = False
+    """True while it waits for a slot."""
     sent: bool = False
     """True once bytes of the request may have reached the server."""
 
@@ -127,6 +129,26 @@ def checked_socket(addr_info: tuple[Any, ...]) -> socket.socket:
     return socket.socket(family, kind, proto)
 
 
+class Handler(ResponseHandler):
+    """aiohttp's protocol, which on nonsense in the middle of a body would tell everybody but the body's reader."""
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Ends the answer at hand, its body included."""
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            broken = aiohttp.ClientPayloadError("the body broke off")
+            broken.__cause__ = exc
+            payload.set_exception(broken)
+        if exc_cause is None:
+            super().set_exception(exc)
+        else:
+            super().set_exception(exc, exc_cause)
+
+
+def _handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return Handler(loop)
+
+
 class Pool(aiohttp.TCPConnector):
     """aiohttp's connection pool with a bound on idle connections, which aiohttp does not have."""
 
@@ -139,11 +161,21 @@ class Pool(aiohttp.TCPConnector):
             limit=0,
             keepalive_timeout=IDLE_SECONDS,
         )
+        self._factory = partial(_handler, self._loop)
 
     @property
     def idle(self) -> int:
         """Connections that are kept for later."""
         return sum(map(len, self._conns.values()))
+
+    async def _get(self, key: ConnectionKey, traces: list[Any]) -> Connection | None:
+        """An idle connection, unless something came on it that nobody asked for: that would answer the next request."""
+        while (connection := await super()._get(key, traces)) is not None:
+            protocol = connection.protocol
+            if protocol is not None and not protocol.should_close:
+                return connection
+            connection.close()
+        return None
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         super()._release(key, protocol, should_close=should_close or self.idle >= MAX_IDLE)

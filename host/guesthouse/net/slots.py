@@ -29,6 +29,11 @@ class Allowance:
         self.left = requests
         self._at_once = asyncio.Semaphore(concurrency)
 
+    @property
+    def free(self) -> bool:
+        """True when `acquire` would not wait."""
+        return not self._at_once.locked()
+
     def spend(self) -> None:
         """Counts one request; raises `LimitReached` when all are used up."""
         if self.left <= 0:
@@ -42,6 +47,44 @@ class Allowance:
     def release(self) -> None:
         """Lets the next one go out."""
         self._at_once.release()
+
+
+class Turn:
+    """A request's place among those that may be out at once: acquired, and given back once."""
+
+    __slots__ = ("_allowance", "_held", "_owner", "_slots")
+
+    def __init__(self, slots: Slots, owner: Owner, allowance: Allowance | None) -> None:
+        self._slots = slots
+        self._owner = owner
+        self._allowance = allowance
+        self._held = False
+
+    @property
+    def free(self) -> bool:
+        """True when `acquire` would not wait."""
+        return self._slots.free(self._owner) and (self._allowance is None or self._allowance.free)
+
+    async def acquire(self) -> None:
+        """Waits for it; whoever is cancelled meanwhile has none."""
+        if self._allowance is not None:
+            await self._allowance.acquire()
+        try:
+            await self._slots.acquire(self._owner)
+        except BaseException:
+            if self._allowance is not None:
+                self._allowance.release()
+            raise
+        self._held = True
+
+    def release(self) -> None:
+        """Gives it back; may be called again."""
+        if not self._held:
+            return
+        self._held = False
+        self._slots.release(self._owner)
+        if self._allowance is not None:
+            self._allowance.release()
 
 
 class Slots:

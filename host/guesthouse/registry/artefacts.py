@@ -101,6 +101,13 @@ class ArtefactStore:
             return False
         return True
 
+    def remove(self, digest: str, fingerprint: bytes) -> None:
+        """Forgets what was compiled from a module that no version runs any more."""
+        if self._directory is None:
+            self._memory.pop((digest, fingerprint), None)
+        else:
+            _remove(self._path(self._directory, digest, fingerprint))
+
     def sweep(self, keep: Collection[str], fingerprint: bytes) -> int:
         """Removes what is for other modules than `keep`, for other engines, or unfinished; how many files that were."""
         if self._directory is None:

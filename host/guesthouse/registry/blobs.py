@@ -5,6 +5,7 @@ Knows nothing of functions and versions; names are digests, so no name that a cl
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Collection
@@ -36,6 +37,9 @@ class Blobs(Protocol):
     def get(self, digest: str) -> bytes:
         """The bytes, verified; raises `NotFound`, or `StorageError` if they are damaged."""
 
+    def remove(self, digest: str) -> None:
+        """Deletes these bytes, if they are there; what the disk refuses is left for the next sweep."""
+
     def sweep(self, keep: Collection[str]) -> int:
         """Deletes everything of ours but `keep`, and how many that were; nobody may `put` meanwhile."""
 
@@ -56,6 +60,10 @@ class MemoryBlobs:
             return self._data[digest]
         except KeyError:
             raise _unknown() from None
+
+    def remove(self, digest: str) -> None:
+        """Forgets these bytes."""
+        self._data.pop(digest, None)
 
     def sweep(self, keep: Collection[str]) -> int:
         """Forgets everything but `keep`."""
@@ -99,6 +107,12 @@ class FileBlobs:
         if hashlib.sha256(data).hexdigest() != digest:
             raise StorageError(f"the deployed bytes {digest} are damaged: deploy the function again")
         return data
+
+    def remove(self, digest: str) -> None:
+        """Deletes these bytes, if they are there; what the disk refuses is left for the next sweep."""
+        if DIGEST.match(digest):
+            with contextlib.suppress(OSError):
+                (self._directory / digest).unlink()
 
     def sweep(self, keep: Collection[str]) -> int:
         """Deletes what a deploy that did not finish left behind and what no version names; other files stay."""

@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 
 from guesthouse.errors import BadRequest, NotFound
 from guesthouse.limits import Limits
+from guesthouse.registry.topics import check_topics
 
 NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,62}\Z")
 MAX_NAME = 63
 """Characters of a name: the pattern alone would let hyphens through on top of them."""
+MAX_GRANTS = 256
+"""Grants of one deployment: each is compared with what the guest asks for."""
+MAX_GRANT_BYTES = 1024
+"""Bytes of one grant: a pattern with a URL in it."""
 RESERVED_NAMESPACES = frozenset({"manage"})
 """Words that the URLs of the management routes need for themselves."""
 
@@ -32,6 +37,8 @@ class Manifest:
     limits: Limits = field(default_factory=Limits)
     grants: frozenset[str] | None = None
     """What it may use: `INTERFACE`, or `INTERFACE:PATTERN` for a part of it; `None` allows all that the host offers."""
+    topics: frozenset[str] = frozenset()
+    """Topics of its namespace whose messages start it, where it is a spawn function."""
 
     def granted(self, interface: str) -> tuple[str, ...] | None:
         """The patterns that the use of `interface` is restricted to: `None` for no restriction, `()` for no use at all."""
@@ -51,9 +58,20 @@ class Manifest:
             total += len(name.encode()) + len(value.encode())
         if len(self.environment) > 256 or total > 64 * 1024:
             raise BadRequest("the environment is over 256 variables or 64 KiB")
+        self._check_grants()
+        check_topics(self.topics)
+
+    def _check_grants(self) -> None:
+        """What can be said of grants without knowing the interfaces."""
+        grants = self.grants or frozenset()
+        if len(grants) > MAX_GRANTS:
+            raise BadRequest(f"there are over {MAX_GRANTS} grants")
+        for grant in grants:
+            if not grant.isprintable() or len(grant.encode()) > MAX_GRANT_BYTES:
+                raise BadRequest(f"the grant {grant[:64]!r}: it is over {MAX_GRANT_BYTES} bytes or not printable text")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Deployment:
     """One immutable version of one function: a name, the digest of what runs, and the rules it runs under."""
 

@@ -1,14 +1,30 @@
-"""`Principal`: who is asking, and what they may do."""
+"""`Principal`: who is asking, and what they may do.
+
+Two things have this shape: `Principal`, the holder of a token that is kept in the store, and
+`disposable.DisposablePrincipal`, the bearer of a signed one.  A route asks `allows` with its scope first; one about an
+item of the cache or about a topic then asks `allows_cache` or `allows_topic` about that very key or topic.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from guesthouse.errors import BadRequest
 
-SCOPES = frozenset({"invoke", "manage", "read", "metrics"})
-"""invoke: call functions.  manage: deploy and delete.  read: list, show, logs.  metrics: numbers of the whole host."""
+SCOPES = frozenset(
+    {"invoke", "manage", "read", "metrics", "cache-read", "cache-write", "topic-publish", "topic-subscribe"}
+)
+"""invoke: call functions.  manage: deploy and delete.  read: list, show, logs.  metrics: numbers of the whole host.
+cache-read, cache-write, topic-publish, topic-subscribe: the items and topics of whole namespaces."""
+ITEM_SCOPES = frozenset({"cache-read", "cache-write", "topic-publish", "topic-subscribe"})
+"""Scopes that are not about functions: they need a pattern of all functions of a namespace."""
+
+CacheAction: TypeAlias = Literal["read", "write", "conditional-write"]
+"""conditional-write: whatever changes an item and also tells about the one before (set if absent, increase a time to
+live, increment): it needs the right to read as well."""
+TopicAction: TypeAlias = Literal["publish", "subscribe"]
 
 PATTERN = re.compile(r"\*|[a-z0-9-]{1,63}/(?:\*|[a-z0-9-]{1,63}\*?)")
 
@@ -60,8 +76,21 @@ class Principal:
     created_ms: int = 0
 
     def allows(self, scope: str, namespace: str | None = None, name: str | None = None) -> bool:
-        """Whether this principal may do what `scope` covers to a function, a namespace (no name) or the whole host."""
+        """Whether this principal may do what `scope` covers to a function, a namespace (no name) or the whole host.
+
+        For the scopes of cache and topics, to anything in the namespace at all: there is no name then.
+        """
         return scope in self.scopes and self.functions.matches(namespace, name)
+
+    def allows_cache(self, action: CacheAction, namespace: str, key: bytes) -> bool:
+        """Whether this principal may do this to the item of `key` in the cache of `namespace`."""
+        if action == "conditional-write":
+            return self.allows("cache-read", namespace) and self.allows("cache-write", namespace)
+        return self.allows(f"cache-{action}", namespace)
+
+    def allows_topic(self, action: TopicAction, namespace: str, topic: str) -> bool:
+        """Whether this principal may publish to, or subscribe to, a topic of `namespace`."""
+        return self.allows(f"topic-{action}", namespace)
 
 
 LOCAL = Principal("local", "local", SCOPES, FunctionPattern.parse("*"))

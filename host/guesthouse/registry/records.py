@@ -20,6 +20,7 @@ def to_row(deployment: Deployment) -> tuple[str | int, ...]:
         "environment": dict(manifest.environment),
         "limits": manifest.limits.changes(),
         "grants": None if manifest.grants is None else sorted(manifest.grants),
+        "topics": sorted(manifest.topics),
     }
     return (
         deployment.namespace,
@@ -53,6 +54,7 @@ def from_row(row: tuple[Any, ...]) -> Deployment:
                 environment=read["environment"],
                 limits=Limits().with_changes(read["limits"]),
                 grants=None if grants is None else frozenset(grants),
+                topics=frozenset(read.get("topics", ())),  # rows of version 0.1 have none
             ),
             imports=frozenset(json.loads(imports)),
         )

@@ -2,7 +2,7 @@
 
 A deploy is atomic: after a crash at any point there is the old current version or the new one, with all of its bytes
 (F12).  Version numbers count up for each name, never change what they mean, and are never given twice, not even after a
-delete.  Knows nothing of modules, engines and HTTP.
+delete.  Of old versions a bounded number stays (`retention`).  Knows nothing of modules, engines and HTTP.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from guesthouse.errors import NotFound
 from guesthouse.registry.blobs import Blobs, FileBlobs, MemoryBlobs
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
 from guesthouse.registry.records import COLUMNS, from_row, to_row
+from guesthouse.registry.retention import Removed, Retention, orphaned
 from guesthouse.storage.database import Connection, Database, rows
 from guesthouse.storage.files import FILE_STEPS, Steps, no_steps
 
@@ -40,27 +41,46 @@ class FunctionState:
 
 @dataclass(frozen=True, slots=True)
 class _Change(Generic[T]):
-    """What a transaction did: the function's current version from now on, and what the caller is told."""
+    """What a transaction did: the function from now on, what the caller is told, and bytes that nobody needs any more."""
 
     key: Key
-    current: Deployment | None
+    state: FunctionState | None
     result: T
+    orphans: frozenset[str] = frozenset()
+    named: str | None = None
+    """The digest of the version that was made."""
 
 
 class Registry:
     """The functions of one data directory, or of one process where `directory` is `None`.
 
     Current versions are kept in memory: `get` is one look into a dict.  All methods may be called from any thread.
+    `keep` bounds the versions of one function, none: all stay; the current one, a pinned one and those in use stay in
+    any case.  `removed` is told of each digest whose bytes were removed because no version names them any more.
     """
 
     def __init__(
-        self, database: Database, directory: Path | None = None, clock: Clock = SYSTEM_CLOCK, *, steps: Steps = no_steps
+        self,
+        database: Database,
+        directory: Path | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        keep: int | None = None,
+        removed: Removed = lambda digest: None,
+        steps: Steps = no_steps,
     ) -> None:
         self._database = database
         self._clock = clock
         self._steps = steps
+        self._removed = removed
         self._blobs: Blobs = MemoryBlobs() if directory is None else FileBlobs(directory / "blobs")
-        self._current: dict[Key, Deployment] = database.read_sync(_load)
+        self._retention = Retention(keep, self._remove)
+        self.revision = 0
+        """Rises whenever the current version of a function may have changed."""
+        self._states: dict[Key, FunctionState] = database.read_sync(_load)
+        self._current = {key: state.current for key, state in self._states.items()}
+        for deployment in self._current.values():
+            self._retention.hold(deployment)
         self.swept = self._blobs.sweep(database.read_sync(_digests))
         """Files of unfinished deploys and deleted functions that were removed when this was opened."""
 
@@ -75,9 +95,7 @@ class Registry:
 
     def show(self, namespace: str, name: str) -> FunctionState | None:
         """A function with its newest and its pinned version; `None` if there is no such function."""
-        if self.get(namespace, name) is None:
-            return None
-        return self._database.read_sync(lambda connection: _state(connection, (namespace, name)))
+        return self._states.get((namespace, name))
 
     def versions(self, namespace: str, name: str) -> tuple[Deployment, ...]:
         """All versions of a function, oldest first; none if there is no such function."""
@@ -92,6 +110,14 @@ class Registry:
         if self.get(namespace, name) is None:
             return None
         return self._database.read_sync(lambda connection: _version(connection, (namespace, name), version))
+
+    def previous(self, namespace: str, name: str) -> Deployment:
+        """The newest version before the current one that is still there.  Raises `NotFound`."""
+        state = self._states.get(self._known(namespace, name))
+        older = [d for d in self.versions(namespace, name) if state is not None and d.version < state.current.version]
+        if not older:
+            raise NotFound("there is no version before the current one")
+        return older[-1]
 
     def digests(self) -> frozenset[str]:
         """The digests of all versions of all functions: what may still run."""
@@ -145,18 +171,18 @@ class Registry:
             return False
         return self._database.write_sync(lambda c: _delete(c, (namespace, name)), committed=self._apply).result
 
-    async def pin(self, namespace: str, name: str, version: int | None) -> Deployment:
-        """Holds a function at one version while deploys go on, or lets it follow the latest again; the current one.
+    async def pin(self, namespace: str, name: str, version: int | None) -> FunctionState:
+        """Holds a function at one version while deploys go on, or lets it follow the latest again (`None`).
 
         Raises `NotFound`.
         """
         key = self._known(namespace, name)
-        return (await self._database.write(lambda c: _pin(c, key, version), committed=self._apply)).result
+        return (await self._database.write(lambda c: self._pin(c, key, version), committed=self._apply)).result
 
-    def pin_sync(self, namespace: str, name: str, version: int | None) -> Deployment:
+    def pin_sync(self, namespace: str, name: str, version: int | None) -> FunctionState:
         """As `pin`, for a thread that may block."""
         key = self._known(namespace, name)
-        return self._database.write_sync(lambda c: _pin(c, key, version), committed=self._apply).result
+        return self._database.write_sync(lambda c: self._pin(c, key, version), committed=self._apply).result
 
     def _known(self, namespace: str, name: str) -> Key:
         if self.get(namespace, name) is None:
@@ -181,9 +207,14 @@ class Registry:
 
     def _keep(self, draft: Deployment, wasm: bytes) -> Deployment:
         """Puts the bytes where they will be looked for, before anything names them."""
-        digest = hashlib.sha256(wasm).hexdigest()
-        self._blobs.put(digest, wasm, self._steps)
-        return replace(draft, digest=digest)
+        draft = replace(draft, digest=hashlib.sha256(wasm).hexdigest())
+        self._retention.hold(draft)  # from here to the commit: the last version with the same bytes may go meanwhile
+        self._blobs.put(draft.digest, wasm, self._steps)
+        return draft
+
+    def _remove(self, digest: str) -> None:
+        self._blobs.remove(digest)
+        self._removed(digest)
 
     def _insert(self, connection: Connection, draft: Deployment) -> _Change[Deployment]:
         """The one transaction of a deploy."""
@@ -199,26 +230,51 @@ class Registry:
             (*key, deployed.version, deployed.version),
         )
         self._steps("current flipped")
-        current = deployed if pinned is None else _version(connection, key, pinned)
-        return _Change(key, current, deployed)
+        current = deployed if pinned is None else self._find(connection, key, pinned)
+        assert current is not None, "the current version is never deleted"
+        state = FunctionState(current, deployed.version, pinned)
+        return _Change(key, state, deployed, self._retention.prune(connection, key), deployed.digest)
+
+    def _pin(self, connection: Connection, key: Key, version: int | None) -> _Change[FunctionState]:
+        """The one transaction of pinning, and of letting go."""
+        query = "SELECT latest FROM functions WHERE namespace = ? AND name = ? AND current IS NOT NULL"
+        found = rows(connection, query, key)
+        current = self._find(connection, key, found[0][0] if version is None else version) if found else None
+        if current is None:
+            raise _unknown()
+        query = "UPDATE functions SET pinned = ?, current = ? WHERE namespace = ? AND name = ?"
+        connection.execute(query, (version, current.version, *key))
+        state = FunctionState(current, found[0][0], version)
+        return _Change(key, state, state)
+
+    def _find(self, connection: Connection, key: Key, version: int) -> Deployment | None:
+        """One version: the same object as long as it is current, for what was linked for it is known by that."""
+        known, found = self._current.get(key), _version(connection, key, version)
+        return known if known == found else found
 
     def _apply(self, change: _Change[Any]) -> None:
         """Brings the view in memory up to a commit; called in the order of the commits."""
         self._steps("committed")
-        if change.current is None:
+        if change.state is None:
+            self._states.pop(change.key, None)
             self._current.pop(change.key, None)
         else:
-            self._current[change.key] = change.current
+            self._retention.hold(change.state.current)
+            self._states[change.key] = change.state
+            self._current[change.key] = change.state.current
+        self.revision += 1
+        self._retention.committed(change.orphans, change.named)
 
 
-def _load(connection: Connection) -> dict[Key, Deployment]:
+def _load(connection: Connection) -> dict[Key, FunctionState]:
     columns = ", ".join(f"versions.{column}" for column in COLUMNS.split(", "))
     query = (
-        f"SELECT {columns} FROM functions JOIN versions ON versions.namespace = functions.namespace"
-        " AND versions.name = functions.name AND versions.version = functions.current"
+        f"SELECT functions.latest, functions.pinned, {columns} FROM functions JOIN versions"
+        " ON versions.namespace = functions.namespace AND versions.name = functions.name"
+        " AND versions.version = functions.current"
     )
-    current = (from_row(row) for row in rows(connection, query))
-    return {(deployment.namespace, deployment.name): deployment for deployment in current}
+    states = (FunctionState(from_row(tuple(row)), latest, pinned) for latest, pinned, *row in rows(connection, query))
+    return {(state.current.namespace, state.current.name): state for state in states}
 
 
 def _digests(connection: Connection) -> set[str]:
@@ -233,30 +289,14 @@ def _version(connection: Connection, key: Key, version: int) -> Deployment | Non
     return from_row(found[0]) if found else None
 
 
-def _state(connection: Connection, key: Key) -> FunctionState | None:
-    query = "SELECT latest, pinned, current FROM functions WHERE namespace = ? AND name = ? AND current IS NOT NULL"
-    for latest, pinned, number in rows(connection, query, key):
-        current = _version(connection, key, number)
-        return None if current is None else FunctionState(current, latest, pinned)
-    return None
-
-
 def _delete(connection: Connection, key: Key) -> _Change[bool]:
     query = "UPDATE functions SET current = NULL, pinned = NULL WHERE namespace = ? AND name = ?"
     connection.execute(query + " AND current IS NOT NULL", key)
     existed = connection.changes() > 0
-    connection.execute("DELETE FROM versions WHERE namespace = ? AND name = ?", key)
-    return _Change(key, None, existed)
-
-
-def _pin(connection: Connection, key: Key, version: int | None) -> _Change[Deployment]:
-    state = _state(connection, key)
-    current = None if state is None else _version(connection, key, state.latest if version is None else version)
-    if current is None:
-        raise _unknown()
-    query = "UPDATE functions SET pinned = ?, current = ? WHERE namespace = ? AND name = ?"
-    connection.execute(query, (version, current.version, *key))
-    return _Change(key, current, current)
+    mine = "FROM versions WHERE namespace = ? AND name = ?"
+    digests = {digest for (digest,) in rows(connection, f"SELECT digest {mine}", key)}
+    connection.execute(f"DELETE {mine}", key)
+    return _Change(key, None, existed, orphaned(connection, digests))
 
 
 def _unknown() -> NotFound:

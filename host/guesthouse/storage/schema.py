@@ -65,6 +65,38 @@ MIGRATIONS: tuple[str, ...] = (
         started_ms INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
     """,
+    "CREATE INDEX versions_by_digest ON versions (digest);",
+    """
+    CREATE TABLE cache_items (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,  -- none is given twice: a list's elements may outlive it for a while
+        namespace  TEXT    NOT NULL,
+        key        BLOB    NOT NULL,
+        expires_ns INTEGER NOT NULL,
+        size       INTEGER NOT NULL,  -- what it is taken to cost
+        length     INTEGER,           -- elements; NULL: a value, not a list
+        digest     BLOB,              -- SHA-256 of the value
+        value      BLOB,
+        UNIQUE (namespace, key)
+    ) STRICT;
+    CREATE INDEX cache_items_by_expiry ON cache_items (expires_ns);
+
+    CREATE TABLE cache_elements (
+        item     INTEGER NOT NULL,
+        position INTEGER NOT NULL,  -- ascending, with gaps, from below zero
+        value    BLOB    NOT NULL,
+        PRIMARY KEY (item, position)
+    ) STRICT;
+
+    CREATE TABLE cache_orphans (item INTEGER PRIMARY KEY) STRICT;  -- lists that are gone, whose elements are not yet
+
+    CREATE TABLE cache_order (  -- what is evicted first comes first
+        place INTEGER PRIMARY KEY AUTOINCREMENT,
+        item  INTEGER NOT NULL UNIQUE
+    ) STRICT;
+
+    CREATE TABLE cache_totals (entries INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;  -- one row
+    INSERT INTO cache_totals VALUES (0, 0);
+    """,
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from guesthouse.telemetry.hostlog import configure_logging, logger
 from guesthouse.telemetry.metrics import Metrics, Recorder
-from guesthouse.telemetry.records import Entry, FunctionLog, FunctionLogs, InvocationLog, LogRecord
+from guesthouse.telemetry.records import Entry, FunctionLog, FunctionLogs, InvocationLog, LogRecord, Selection
 
 __all__ = [
     "Entry",
@@ -18,6 +18,7 @@ __all__ = [
     "LogRecord",
     "Metrics",
     "Recorder",
+    "Selection",
     "configure_logging",
     "logger",
 ]

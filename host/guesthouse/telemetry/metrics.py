@@ -91,7 +91,9 @@ class Metrics:
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._functions: set[str] = set()
         self._host_calls: dict[tuple[str, str, str], int] = {}
-        self._counters: dict[str, dict[str, int]] = {"spawns": {}, "storage": {}, "outbound": {}, "problems": {}}
+        self._counters: dict[str, dict[str, int]] = {
+            name: {} for name in ("spawns", "triggers", "storage", "outbound", "problems")
+        }
         self._admission_waits = Histogram(DURATION_NS)
         self._compiles = Histogram(DURATION_NS)
         self._loads = Histogram(DURATION_NS)
@@ -145,6 +147,10 @@ class Metrics:
     def spawn(self, outcome: str) -> None:
         """A spawned run has ended, or was lost."""
         self._count("spawns", outcome)
+
+    def topic_trigger(self, outcome: str) -> None:
+        """A message was to start a function: `accepted`, `dropped` (no room), `refused` (a bound), or `failed`."""
+        self._count("triggers", outcome)
 
     def storage_error(self, operation: str) -> None:
         """The storage failed at this operation."""
@@ -235,6 +241,7 @@ class Metrics:
         yield calls
         for counter, name, documentation, label in (
             ("spawns", "spawns", "Spawned runs that have ended, or were lost", "outcome"),
+            ("triggers", "topic_triggers", "Starts of functions by messages of topics", "outcome"),
             ("storage", "storage_errors", "Failures of the storage", "operation"),
             ("outbound", "outbound_errors", "Outgoing HTTP requests that failed or were refused", "reason"),
             ("problems", "http_problems", "Problems that the gateway answered", "type"),

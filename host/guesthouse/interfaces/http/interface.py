@@ -1,11 +1,14 @@
 """`HttpInterface`: both generations of the guest's HTTP client on one `OutboundClient`.
 
 Promises: every HTTP status is a response; every failure is an error value with stable words, never a trap; the guest's
-limits and deadline bound each request.  Must not know of sockets, names or addresses.
+grants, limits and deadline bound each request.  Must not know of sockets, names or addresses.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
@@ -13,15 +16,25 @@ from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import BodyTooLarge, GuesthouseError
 from guesthouse.interfaces.base import Effect, Interface, host_call
 from guesthouse.interfaces.bytes import Data, collect, discard, peek
-from guesthouse.interfaces.http.errors import error_1_0, error_1_1
+from guesthouse.interfaces.http.body import buffer_of
+from guesthouse.interfaces.http.errors import WitError, error_1_0, error_1_1
 from guesthouse.interfaces.invocation import Invocation
-from guesthouse.net.client import OutboundClient, OutboundRequest, OutboundResponse
-from guesthouse.net.failures import OutboundError
+from guesthouse.interfaces.patterns import is_granted
+from guesthouse.net.client import OutboundClient, OutboundRequest
+from guesthouse.net.failures import OutboundError, Timeout, Unsigned
+from guesthouse.net.policy import HostRule
+from guesthouse.net.signing import Role, Secret
 from guesthouse.net.slots import Allowance
+from guesthouse.telemetry import logger
 
 HTTP_1_0 = "momento:http/http@1.0.0"
 HTTP_1_1 = "momento:http/http@1.1.0"
 HTTP_OLD = "momento:host/http@1.0.0"
+ROLES = "aws-auth"
+"""The word in grants for AWS roles."""
+
+Result = Ok["Response"] | Err[Any]
+log = logger(__name__)
 
 
 class Request(Protocol):
@@ -61,6 +74,10 @@ class HttpInterface(Interface):
         self._client = client
         self._clock = clock
 
+    def check_grant(self, pattern: str) -> None:
+        """`[METHODS ][scheme://]host[:port]`, as hosts are allowed in the configuration."""
+        HostRule.parse(pattern)
+
     def open(self, invocation: Invocation) -> Allowance:
         """What one invocation may send."""
         return Allowance(invocation.limits.http_requests, invocation.limits.http_concurrency)
@@ -70,92 +87,127 @@ class HttpInterface(Interface):
         await self._client.close()
 
     @host_call(HTTP_1_0, "invoke", Effect.WRITE)
-    async def invoke_1_0(self, invocation: Invocation, request: RequestWithVerb) -> Ok[Response] | Err[Any]:
+    async def invoke_1_0(self, invocation: Invocation, request: RequestWithVerb) -> Result:
         """Sends a request; every kind of network failure is a `request-error`."""
-        try:
-            return Ok(_response(await self._fetch(invocation, request, request.verb)))
-        except OutboundError as failure:
-            return Err(error_1_0(failure))
+        return await self._invoke(invocation, request, None, error_1_0)
 
     @host_call(HTTP_1_1, "invoke", Effect.WRITE)
-    async def invoke_1_1(self, invocation: Invocation, request: RequestWithVerb) -> Ok[Response] | Err[Any]:
+    async def invoke_1_1(self, invocation: Invocation, request: RequestWithVerb) -> Result:
         """Sends a request; failures have a case of their own each."""
-        return await self.invoke_with_timeout(invocation, request)
+        return await self._invoke(invocation, request, None, error_1_1)
 
     @host_call(HTTP_1_1, "invoke-with-timeout", Effect.WRITE)
     async def invoke_with_timeout(
-        self, invocation: Invocation, request: RequestWithVerb, timeout_milliseconds: int | None = None
-    ) -> Ok[Response] | Err[Any]:
+        self, invocation: Invocation, request: RequestWithVerb, timeout_milliseconds: int
+    ) -> Result:
         """Sends a request with a bound on the whole exchange, within the limit and the deadline."""
-        try:
-            return Ok(_response(await self._fetch(invocation, request, request.verb, timeout_milliseconds)))
-        except OutboundError as failure:
-            return Err(error_1_1(failure))
+        return await self._invoke(invocation, request, timeout_milliseconds, error_1_1)
 
     @host_call(HTTP_OLD, "get", Effect.READ)
-    async def get(self, invocation: Invocation, request: Request) -> Ok[Response] | Err[Any]:
+    async def get(self, invocation: Invocation, request: Request) -> Result:
         """GET, with the body if there is one."""
         return await self._old(invocation, request, "GET")
 
     @host_call(HTTP_OLD, "put", Effect.WRITE)
-    async def put(self, invocation: Invocation, request: Request) -> Ok[Response] | Err[Any]:
+    async def put(self, invocation: Invocation, request: Request) -> Result:
         """PUT."""
         return await self._old(invocation, request, "PUT")
 
     @host_call(HTTP_OLD, "post", Effect.WRITE)
-    async def post(self, invocation: Invocation, request: Request) -> Ok[Response] | Err[Any]:
+    async def post(self, invocation: Invocation, request: Request) -> Result:
         """POST."""
         return await self._old(invocation, request, "POST")
 
     @host_call(HTTP_OLD, "delete", Effect.WRITE)
-    async def delete(self, invocation: Invocation, request: Request) -> Ok[Response] | Err[Any]:
+    async def delete(self, invocation: Invocation, request: Request) -> Result:
         """DELETE."""
         return await self._old(invocation, request, "DELETE")
 
-    async def _old(self, invocation: Invocation, request: Request, method: str) -> Ok[Response] | Err[Any]:
+    async def _invoke(
+        self,
+        invocation: Invocation,
+        request: RequestWithVerb,
+        timeout_ms: int | None,
+        error: Callable[[OutboundError], WitError],
+    ) -> Result:
         try:
-            answer = await self._fetch(invocation, request, method)
+            outbound = await self._outbound(invocation, request, request.verb, timeout_ms)
+            answer = await self._client.open(outbound, invocation.state(self))
+        except OutboundError as failure:
+            return Err(error(failure))
+        except Exception as bug:
+            return _internal(bug)
+        return Ok(Response(answer.status, answer.headers, ("buffer", buffer_of(answer))))
+
+    async def _old(self, invocation: Invocation, request: Request, method: str) -> Result:
+        try:
+            outbound = await self._outbound(invocation, request, method, None)
+            answer = await self._client.fetch(outbound, invocation.state(self))
         except OutboundError as failure:
             return Err(error_1_0(failure))
+        except Exception as bug:
+            return _internal(bug)
         return Ok(Response(answer.status, answer.headers, answer.body))
 
-    async def _fetch(
-        self, invocation: Invocation, request: Request, method: str, timeout_ms: int | None = None
-    ) -> OutboundResponse:
-        _check_authorization(request)
+    async def _outbound(
+        self, invocation: Invocation, request: Request, method: str, timeout_ms: int | None
+    ) -> OutboundRequest:
         limits, deployment = invocation.limits, invocation.deployment
+        began = self._clock.monotonic_ns()
+        left = max(0, invocation.deadline_ns - began) // 1_000_000
+        bound = min(left, limits.http_timeout_ms if timeout_ms is None else min(timeout_ms, limits.http_timeout_ms))
         body = peek(request.body)
         if body is None:
-            body = await _collect(request.body, limits.lift_bytes)
-        left_ms = max(0, invocation.deadline_ns - self._clock.monotonic_ns()) // 1_000_000
-        bound = limits.http_timeout_ms if timeout_ms is None else min(timeout_ms, limits.http_timeout_ms)
-        outbound = OutboundRequest(
+            body = await _collect(request.body, limits.lift_bytes, bound)
+            bound = max(0, bound - (self._clock.monotonic_ns() - began) // 1_000_000)
+        granted = deployment.manifest.granted(self.name)
+        return OutboundRequest(
             method,
             request.url,
             request.headers,
             body,
             (deployment.namespace, deployment.name),
-            min(bound, left_ms),
+            bound,
             limits.http_response_bytes,
+            limits.http_idle_ms,
+            None if granted is None else _rules(granted),
+            _authorization(invocation, request),
         )
-        return await self._client.fetch(outbound, invocation.state(self))
 
 
-def _check_authorization(request: Request) -> None:
-    case, _ = request.authorization
-    if case != "none":
-        discard(request.body)
-        raise OutboundError(f"authorization {case!r} needs the extra 'aws', which this host does not have")
+@lru_cache(maxsize=1024)
+def _rules(patterns: tuple[str, ...]) -> tuple[HostRule, ...]:
+    return tuple(map(HostRule.parse, patterns))
 
 
-async def _collect(data: Data, limit: int) -> bytes:
+def _authorization(invocation: Invocation, request: Request) -> Secret | Role | None:
+    """How to sign; a role has to be granted as `aws-auth`, by whatever interface it is used."""
+    case, how = request.authorization
+    if case == "none":
+        return None
+    if case != "federated":
+        return Secret(*how)
+    role = Role(*how)
+    if not is_granted(invocation, ROLES, role.role_arn):
+        raise Unsigned(f"this function was not granted {ROLES}:{role.role_arn}")
+    return role
+
+
+async def _collect(data: Data, limit: int, timeout_ms: int) -> bytes:
     try:
-        return await collect(data, limit)
+        async with asyncio.timeout(timeout_ms / 1000):
+            return await collect(data, limit)
+    except TimeoutError:
+        raise Timeout("the request body took too long") from None
     except BodyTooLarge:
         raise OutboundError("the request body is too large") from None
     except GuesthouseError:
         raise OutboundError("the request body broke off") from None
+    finally:
+        discard(data)
 
 
-def _response(answer: OutboundResponse) -> Response:
-    return Response(answer.status, answer.headers, ("value", answer.body))
+def _internal(bug: Exception) -> Err[WitError]:
+    """Our mistake: the guest learns that much, and the host's log the rest."""
+    log.error("an outgoing request failed in the host", exc_info=bug)
+    return Err(("internal-error", None))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import AdmissionFull, BodyTooLarge, Draining, GuesthouseError, NotFound, Unavailable
 from guesthouse.interfaces.base import Effect, Interface, host_call
-from guesthouse.interfaces.bytes import Data, collect
+from guesthouse.interfaces.bytes import Data, collect, discard
+from guesthouse.interfaces.patterns import check_pattern, is_granted
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation
@@ -38,17 +39,24 @@ class Spawner(Protocol):
 
 
 class SpawnInterface(Interface):
-    """`spawn` of both generations."""
+    """`spawn` of both generations.  A grant may name functions: `spawn:fill` or `spawn:job-*`."""
 
     name = "spawn"
 
     def __init__(self, spawner: Spawner) -> None:
         self._spawner = spawner
 
+    def check_grant(self, pattern: str) -> None:
+        """A function's name, or the beginning of one and a star."""
+        check_pattern(self.name, pattern)
+
     @host_call(SPAWN, "spawn-function", Effect.WRITE)
     @host_call(SPAWN_V1, "spawn-function", Effect.WRITE)
     async def spawn_function(self, invocation: Invocation, name: str, data: Data) -> Spawned:
-        """Starts the spawn function `name` with `data` as its payload."""
+        """Starts the spawn function `name` with `data` as its payload; what was not granted is not found."""
+        if not is_granted(invocation, self.name, name):
+            discard(data)
+            return Err(("function-not-found", None))
         try:
             payload = await collect(data, invocation.limits.request_bytes)
         except BodyTooLarge as error:

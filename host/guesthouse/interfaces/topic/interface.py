@@ -1,6 +1,7 @@
 """`TopicInterface`: publishing to the topics of the function's own namespace, in both generations.
 
-Promises: text and bytes stay distinguishable; every argument that cannot be used is an error and never a trap.
+Promises: text and bytes stay distinguishable; every argument that cannot be used, and every topic that was not granted,
+is an error and never a trap.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, TypeAlias
 
 from guesthouse.engine.values import Err, Ok
-from guesthouse.errors import BodyTooLarge, GuesthouseError
+from guesthouse.errors import BadRequest, BodyTooLarge, GuesthouseError
 from guesthouse.interfaces.base import Effect, Interface, host_call
-from guesthouse.interfaces.bytes import Data, StreamFailed, collect, peek
+from guesthouse.interfaces.bytes import Data, StreamFailed, collect, discard, peek
+from guesthouse.interfaces.patterns import check_pattern, is_granted
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation
@@ -19,26 +21,27 @@ if TYPE_CHECKING:
 
 TOPIC = "momento:topic/topic@1.0.0"
 TOPIC_V1 = "momento:functions/topic@1.0.0"
-MOST_MESSAGE_BYTES = 4096
-MOST_NAME_BYTES = 1024
 
 Published: TypeAlias = "Ok[None] | Err[tuple[str, str | None]]"
 
 
 class TopicInterface(Interface):
-    """`topic`: publish text or bytes; messages over `most_message_bytes` answer `limit-exceeded`."""
+    """`topic`: publish text or bytes.  A grant may name topics: `topic:news` or `topic:news*`."""
 
     name = "topic"
 
-    def __init__(self, broker: TopicBroker, *, most_message_bytes: int = MOST_MESSAGE_BYTES) -> None:
+    def __init__(self, broker: TopicBroker) -> None:
         self._broker = broker
-        self._most = most_message_bytes
+
+    def check_grant(self, pattern: str) -> None:
+        """A topic's name, or the beginning of one and a star."""
+        check_pattern(self.name, pattern)
 
     @host_call(TOPIC, "publish", Effect.WRITE)
     @host_call(TOPIC_V1, "publish", Effect.WRITE)
     def publish(self, invocation: Invocation, topic: str, value: str) -> Published:
         """Publishes text."""
-        return self._publish(invocation, topic, value, len(value.encode()))
+        return self._publish(invocation, topic, value)
 
     @host_call(TOPIC, "publish-bytes", Effect.WRITE)
     @host_call(TOPIC_V1, "publish-bytes", Effect.WRITE)
@@ -47,25 +50,32 @@ class TopicInterface(Interface):
         found = peek(value)
         if found is None:
             return self._publish_collected(invocation, topic, value)
-        return self._publish(invocation, topic, found, len(found))
+        return self._publish(invocation, topic, found)
 
     async def _publish_collected(self, invocation: Invocation, topic: str, value: Data) -> Published:
+        if not is_granted(invocation, self.name, topic):
+            discard(value)
+            return _denied(topic)
         try:
-            found = await collect(value, self._most)
+            found = await collect(value, self._broker.limits.message_bytes)
         except BodyTooLarge:
-            return self._too_large()
+            return Err(("limit-exceeded", f"a message has at most {self._broker.limits.message_bytes} bytes"))
         except GuesthouseError as error:
             timed_out = isinstance(error, StreamFailed) and error.timed_out
             return Err(("timeout" if timed_out else "request-cancelled", None))
-        return self._publish(invocation, topic, found, len(found))
+        return self._publish(invocation, topic, found)
 
-    def _publish(self, invocation: Invocation, topic: str, value: str | bytes, size: int) -> Published:
-        if not topic or len(topic.encode()) > MOST_NAME_BYTES:
-            return Err(("invalid-argument", f"a topic's name has 1 to {MOST_NAME_BYTES} bytes"))
-        if size > self._most:
-            return self._too_large()
-        self._broker.publish(invocation.deployment.namespace, topic, value)
+    def _publish(self, invocation: Invocation, topic: str, value: str | bytes) -> Published:
+        if not is_granted(invocation, self.name, topic):
+            return _denied(topic)
+        try:
+            self._broker.publish_and_start(invocation.deployment.namespace, topic, value, invocation)
+        except BadRequest as error:
+            return Err(("invalid-argument", str(error)))
+        except BodyTooLarge as error:
+            return Err(("limit-exceeded", str(error)))
         return Ok()
 
-    def _too_large(self) -> Published:
-        return Err(("limit-exceeded", f"a message has at most {self._most} bytes"))
+
+def _denied(topic: str) -> Published:
+    return Err(("permission-denied", f"the function was not granted the topic {topic[:64]!r}"))

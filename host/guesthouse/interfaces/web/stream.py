@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from guesthouse.errors import BadAnswer, GuesthouseError
-from guesthouse.interfaces.bytes import Data, buffer_of, collect, peek
+from guesthouse.interfaces.bytes import Data, buffer_of, collect, discard, peek
 from guesthouse.interfaces.web.headers import BODILESS, check_headers, check_status
 
 if TYPE_CHECKING:
@@ -99,10 +99,14 @@ class ResponseStream:
         After events a status that is not 2xx becomes one last event `http-error`; after a raw body nothing but breaking
         off can tell the client, for its status has left long ago.
         """
-        if 200 <= status <= 299:
-            return True
-        if not self.sse:
-            return False
+        try:
+            if 200 <= status <= 299:
+                return True
+            return self.sse and await self._send_error(status, body)
+        finally:
+            discard(body)  # what it was read from may be somebody else's connection
+
+    async def _send_error(self, status: int, body: Data) -> bool:
         text = f"HTTP {status}: ".encode() + (await _prefix(body, MOST_DATA_BYTES)).decode("utf-8", "replace").encode()
         text = text[:MOST_DATA_BYTES].decode("utf-8", "ignore").encode()  # the cut may have gone through a character
         await self._sink().send(format_event("http-error", None, text))

@@ -1,0 +1,193 @@
+"""How `tools/demo.py` calls each example guest, and what the guest has to answer.
+
+Promises: an entry for every example of guests/examples but the library `calculator`, and for guests of guests/tests that
+make a story; each call is checked, and nothing but the server under demonstration and the upstream server is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+KIBIBYTE = bytes(range(256)) * 4
+PAGE = b"a page of the upstream server"
+EVENTS = (b"id: 1\ndata: one\n\n", b"event: count\ndata: two\n\n")
+"""What the upstream server sends, event by event, under /events."""
+KEY = "page"
+
+
+class Wrong(Exception):
+    """A guest answered something else than it should."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, read."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One HTTP request, and whether an answer to it is the right one."""
+
+    method: str
+    path: str
+    right: Callable[[Answer], bool]
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Send = Callable[..., Answer]
+"""Sends a request to the server: method, path, body, headers."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """How a guest is shown: `first` once, `then` many times."""
+
+    first: Call
+    then: Call | None = None
+    """The same again, where it is not given."""
+    note: str = ""
+    spawns: str = ""
+    """The spawn function that each call starts: all its runs have to end well."""
+    topics: tuple[str, ...] = ()
+    """Topics of which each message starts the guest."""
+    after: Callable[[Send, str, Answer], str] | None = None
+    """Looks, in a namespace, at what the last answer led to; raises `Wrong`, or says what there was to see."""
+
+
+def ok(body: bytes) -> Callable[[Answer], bool]:
+    """200 with exactly this body."""
+    return lambda answer: (answer.status, answer.body) == (200, body)
+
+
+def says(**expected: Any) -> Callable[[Answer], bool]:
+    """200 with a JSON object that holds this."""
+    return lambda a: a.status == 200 and all(a.json.get(name) == value for name, value in expected.items())
+
+
+def done(answer: Answer) -> bool:
+    """Success, with nothing to say."""
+    return answer.status in (200, 204)
+
+
+def post(path: str, body: bytes | dict[str, Any], right: Callable[[Answer], bool]) -> Call:
+    """A POST of bytes or JSON."""
+    return Call("POST", path, right, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def look_into_log(name: str, text: str) -> Callable[[Send, str, Answer], str]:
+    """Reads back what a function wrote."""
+
+    def look(send: Send, namespace: str, last: Answer) -> str:
+        lines = send("GET", f"/functions/manage/{namespace}/{name}/logs").body.splitlines()
+        if not any(text in json.loads(line)["text"] for line in lines):
+            raise Wrong(f"the log of {namespace}/{name} lacks {text!r}")
+        return "what it wrote is in its log"
+
+    return look
+
+
+def use_token(send: Send, namespace: str, last: Answer) -> str:
+    """Does with a disposable token what it allows, and what it does not."""
+    headers = {"authorization": last.json["token"]}
+    own = f"/cache/{namespace}?key=ada/color"
+    send("PUT", f"{own}&ttl_seconds=60", b"blue")
+    asked = {
+        "read its own key": (send("GET", own, b"", headers).status, 200),
+        "read another one's": (send("GET", f"/cache/{namespace}?key=bob/color", b"", headers).status, 403),
+        "write": (send("PUT", f"{own}&ttl_seconds=60", b"red", headers).status, 403),
+        "publish to its room": (send("POST", f"/topics/{namespace}/lobby", b"hi", headers).status, 204),
+        "publish elsewhere": (send("POST", f"/topics/{namespace}/attic", b"hi", headers).status, 403),
+    }
+    if wrong := {what: status for what, (status, right) in asked.items() if status != right}:
+        raise Wrong(f"with the token of {namespace}/token-vendor these were answered so: {wrong}")
+    return "its token reads one key and writes to one topic, no more"
+
+
+def stories(upstream_url: str) -> dict[str, Story]:
+    """How each example is called, and what it has to answer."""
+    return {**plain_stories(), **outgoing_stories(upstream_url), **spawn_stories(upstream_url)}
+
+
+def plain_stories() -> dict[str, Story]:
+    """Functions that need nobody else."""
+    ada, color = {"name": "Ada"}, {"key": "color", "value": "blue", "ttl_ms": 60_000}
+    ticks = b"".join(b"id: %d\ndata: tick\n\n" % number for number in (1, 2, 3))
+    lines = b"one\ntwo\n"
+    return {
+        "echo": Story(post("echo", KIBIBYTE, ok(KIBIBYTE))),
+        "greet": Story(post("greet", ada, says(message="Hello, Ada!"))),
+        "old-post": Story(post("old-post", ada, says(message="Hello, Ada!"))),
+        "checksum": Story(post("checksum", KIBIBYTE, ok(hashlib.sha256(KIBIBYTE).hexdigest().encode()))),
+        "headers": Story(Call("GET", "headers/a/path?page=2", says(method="GET", path="a/path", query={"page": "2"}))),
+        "environment": Story(Call("GET", "environment/GREETING", ok(b'"hello"'))),
+        "cache-conditions": Story(
+            post("cache-conditions", {"operation": "set", **color}, says(stored=True)),
+            post("cache-conditions", {"operation": {"set-if": {"equal": "blue"}}, **color}, says(stored=True)),
+        ),
+        "cache-recent": Story(
+            post("cache-recent", b"tea", lambda a: a.json["recent"][0] == "tea"), note="the last ten"
+        ),
+        "token-vendor": Story(
+            post("token-vendor", {"player": "ada", "room": "lobby"}, lambda a: a.json["valid_until"] > time.time()),
+            after=use_token,
+        ),
+        "ticker": Story(Call("GET", "ticker?events=3&ids", ok(ticks)), note="3 events each"),
+        "chunks": Story(post("chunks", lines, lambda a: (a.status, a.body) == (201, lines)), note="2 chunks each"),
+        "publisher": Story(post("publisher/news", b"it rains", done)),
+        "logger": Story(post("logger", b"a line", done), after=look_into_log("logger", "a line")),
+        "clock": Story(Call("GET", "clock", lambda a: abs(a.json["unix_ms"] - time.time() * 1000) < 60_000)),
+        "dice": Story(Call("GET", "dice/6", lambda a: len(a.json) == 6 and set(a.json) <= set(range(1, 7)))),
+    }
+
+
+def outgoing_stories(upstream_url: str) -> dict[str, Story]:
+    """Functions that fetch, or send another one to fetch."""
+    page, mirror, waits = f"{upstream_url}/page", f"{upstream_url}/mirror", "each waits for another server"
+
+    def cached(hit: bool) -> Call:
+        want = (200, "hit", PAGE) if hit else (404, "miss", b"")
+        path = f"read-through/{KEY}" + ("" if hit else f"?url={page}")
+        return Call("GET", path, lambda a: (a.status, a.headers["x-cache"], a.body) == want)
+
+    order = {"verb": "GET", "url": page}
+    return {
+        "fetch": Story(post("fetch", order, says(status=200, body=PAGE.decode())), note=waits),
+        "proxy": Story(post(f"proxy?url={mirror}", KIBIBYTE, ok(KIBIBYTE)), note=waits),
+        "sse-proxy": Story(
+            Call("GET", f"sse-proxy?url={upstream_url}/events", ok(b"".join(EVENTS))), note="2 events each, passed on"
+        ),
+        "read-through": Story(cached(False), cached(True), note="first a miss that starts fill, then hits"),
+    }
+
+
+def spawn_stories(upstream_url: str) -> dict[str, Story]:
+    """Functions that start others, and those that are started."""
+
+    def spawn(name: str, body: bytes | dict[str, Any], *, by: str = "start") -> Story:
+        return Story(post(f"{by}/{name}", body, lambda answer: answer.status == 202), spawns=name)
+
+    return {
+        "fill": spawn("fill", {"key": "filled", "url": f"{upstream_url}/page"}),
+        "start": spawn("spawn-unit", b"started"),
+        "old-start": spawn("old-spawn", {"key": "old", "value": "start"}, by="old-start"),
+        "spawn-unit": spawn("spawn-unit", b"payload"),
+        "spawn-result": spawn("spawn-result", {}),
+        "spawn-outcome": spawn("spawn-outcome", {"ok-note": "12 rows"}),
+        "old-spawn": spawn("old-spawn", {"key": "old", "value": "spawn"}),
+        "topic-trigger": Story(post("publisher/orders", b"2 tea", done), spawns="topic-trigger", topics=("orders",)),
+    }
