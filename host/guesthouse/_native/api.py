@@ -9,6 +9,7 @@ import ctypes
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -55,7 +56,6 @@ class Glue(Protocol):
     gh_program_delete: Callable[[Any], None]
     gh_guest_new: Callable[[], Any]
     gh_guest_delete: Callable[[Any], None]
-    gh_start: Callable[[Any, Any, int, Any, int, Any, int], int]
     gh_call: Callable[[Any, int, Any, int, Any, int], int]
     gh_continue: Callable[[Any], int]
     gh_answer: Callable[[Any, Any, int, Any, int], int]
@@ -72,6 +72,13 @@ class Glue(Protocol):
     gh_stores_deleted: Callable[[], int]
 
 
+class Calls(Protocol):
+    """Statically typed view of the functions that make Python objects (call.c)."""
+
+    compile: Callable[[Any, str, bool, tuple[Callable[..., Any], ...]], Callable[..., Any]]
+    callee: Callable[[int, int, Callable[..., Any] | None, int], tuple[Callable[..., Any], Callable[..., Any]]]
+
+
 def _library() -> Path:
     """The shared library inside the wasmtime wheel, found without importing the wheel (that takes 100 ms)."""
     spec = importlib.util.find_spec("wasmtime")
@@ -81,7 +88,17 @@ def _library() -> Path:
     raise HostError("the wasmtime wheel is not installed: `pip install .` brings it")
 
 
-def _load() -> tuple[Any, Glue]:
+def _second_module(name: str, path: str) -> Any:
+    """The other module in the same shared object, for which there is no file of its own to be found."""
+    spec = importlib.util.spec_from_file_location(name, path, loader=ExtensionFileLoader(name, path))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    assert spec.loader is not None
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load() -> tuple[Any, Glue, Calls]:
     """The cffi `ffi` and the glue; raises `HostError` where the two do not fit."""
     # The glue's undefined symbols are wasmtime's: they are found because the library's symbols are made global.
     ctypes.CDLL(str(_library()), mode=ctypes.RTLD_GLOBAL)
@@ -97,10 +114,10 @@ def _load() -> tuple[Any, Glue]:
             f"guesthouse was compiled for wasmtime {compiled_for}, but {installed} is installed: "
             f"`pip install wasmtime=={compiled_for}`, or build guesthouse again"
         )
-    return _glue.ffi, glue
+    return _glue.ffi, glue, cast(Calls, _second_module("guesthouse._native._call", _glue.__file__))
 
 
-ffi, glue = _load()
+ffi, glue, calls = _load()
 WASMTIME_VERSION: str = ffi.string(glue.GH_WASMTIME_VERSION).decode()
 
 

@@ -1,5 +1,8 @@
 """Builds the extension module `guesthouse._native._glue` with cffi in API mode, as an abi3 wheel.
 
+The same shared object holds a second module, `_call` (call.c), of the functions that make Python objects: cffi has no way
+to declare those.
+
 setuptools runs this (see `cffi_modules` in setup.py); `python host/guesthouse/_native/build.py` builds in place.
 """
 
@@ -27,6 +30,7 @@ computes in Python, getting it back takes a switch interval (5 ms by default), e
 the GIL itself: released.c.
 """
 VERSION = importlib.metadata.version("wasmtime")
+SOURCES = ("engine.c", "guest.c", "lower.c", "released.c", "lift.c", "program.c", "call.c")
 
 
 def _generate_header(declarations: str, assertions: str) -> None:
@@ -52,9 +56,9 @@ def make_builder() -> cffi.FFI:
     builder.set_source(
         "guesthouse._native._glue",
         KEEP_GIL + f'#include "internal.h"\nstatic char *const GH_WASMTIME_VERSION = "{VERSION}";\n',
-        sources=[_relative(name) for name in ("engine.c", "guest.c", "lower.c", "released.c")],
+        sources=[_relative(name) for name in SOURCES],
         include_dirs=[str(HERE), str(GENERATED)],
-        depends=[_relative(name) for name in ("glue.h", "internal.h", "wasmtime.h")],
+        depends=[_relative(name) for name in ("glue.h", "internal.h", "lift.h", "wasmtime.h")],
         extra_compile_args=[
             "-O2",
             "-std=gnu11",

@@ -7,9 +7,10 @@ a finalizer only frees.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from guesthouse._native.api import check, ffi, glue
+from guesthouse._native.api import calls, check, ffi, glue
 from guesthouse.errors import HostError, InvalidModule
 
 BLOCK_BYTES = ffi.sizeof("gh_block")
@@ -124,16 +125,30 @@ class ProgramHandle:
         return index
 
 
-class Target:
-    """An export of a program under the limits of one deployment: what a guest is started with."""
+def address_of(pointer: Any) -> int:
+    """Where something of C lies, for the functions of call.c; it must be kept alive besides."""
+    return int(ffi.cast("uintptr_t", pointer))
 
-    __slots__ = ("_limits", "_program", "fuel", "pointer")
+
+class Target:
+    """An export of a program under the limits of one deployment: what a guest is started with.
+
+    `run(address, deadline_ns, plan, cx)` instantiates a guest and calls the export with lowered arguments: where it is done
+    after its first slice, it gives what `end(address, cx)` gives for one that took longer, else a status of `api`.  That is
+    (the lifted result, fuel used, or `None` where it is not known, peak memory in bytes), and the store is deleted; where the
+    result cannot be lifted both raise its `Trap` and leave the store.
+    """
+
+    __slots__ = ("_limits", "_program", "end", "flat", "fuel", "pointer", "run")
 
     def __init__(
         self,
         program: ProgramHandle,
         export_index: int,
         *,
+        flat: int,
+        lift: Callable[..., Any] | None,
+        lift_bytes: int,
         fuel: int,
         memory: int,
         tables: int,
@@ -142,11 +157,11 @@ class Target:
         self._program = program
         self._limits = ffi.new("gh_limits *", [fuel, memory, tables, realloc_slices])
         self.pointer = ffi.new("gh_target *", [program.pointer, self._limits, export_index])
+        self.flat = flat
         self.fuel = fuel
+        self.run, self.end = calls.callee(address_of(self.pointer), flat, lift, lift_bytes)
 
 
-_HEADER = struct.Struct("<QQQ")
-"""memory, memory_size and the first of the values: the beginning of `gh_guest`."""
 _USED = struct.Struct("<QQ?")
 """fuel_left, peak_memory and fuel_known."""
 _USED_AT = ffi.offsetof("gh_guest", "fuel_left")
@@ -158,34 +173,35 @@ class GuestHandle:
     All methods keep the GIL but those that are called `…_released`, which are for a worker's thread.
     """
 
-    __slots__ = ("_kept", "_memory", "_memory_at", "_raw", "fields")
+    __slots__ = ("_kept", "_reply", "address", "fields", "header")
 
     def __init__(self) -> None:
         self.fields = ffi.gc(glue.gh_guest_new(), glue.gh_guest_delete)
-        self._raw = ffi.buffer(self.fields, _USED_AT + _USED.size)
-        self._kept: tuple[bytes, bytes] | None = None
-        self._memory: Any = b""
-        self._memory_at = (0, 0)
+        self.header: Any = ffi.buffer(self.fields, _USED_AT + _USED.size)
+        """The beginning of `gh_guest`, which lift.c reads too: memory, its size, the values, what was used."""
+        self.address = address_of(self.fields)
+        # The arguments are lowered after `_initialize`, which may call the host: one more plan is in use then.
+        self._kept = self._reply = (b"", b"")
 
-    def start(self, target: Target, deadline_ns: int, blob: bytes, flat: int, blocks: bytes) -> int:
-        """Instantiates and calls with lowered arguments; returns a status of `api`."""
-        self._kept = (blob, blocks)
-        return glue.gh_start(self.fields, target.pointer, deadline_ns, blob, flat, blocks, len(blocks) // BLOCK_BYTES)
+    def keep(self, plan: tuple[bytes, bytes]) -> None:
+        """Keeps the plan of the arguments of a guest that `Target.run` did not bring to its end."""
+        self._kept = plan
 
-    def start_released(self, target: Target, deadline_ns: int, blob: bytes, flat: int, blocks: bytes) -> int:
-        """`start` without the GIL."""
-        self._kept = (blob, blocks)
+    def start_released(self, target: Target, deadline_ns: int, plan: tuple[bytes, bytes]) -> int:
+        """Instantiates and calls with lowered arguments, without the GIL; returns a status of `api`."""
+        self._kept = plan
+        blocks, blob = plan
         count = len(blocks) // BLOCK_BYTES
-        return glue.gh_start_released(self.fields, target.pointer, deadline_ns, blob, flat, blocks, count)
+        return glue.gh_start_released(self.fields, target.pointer, deadline_ns, blob, target.flat, blocks, count)
 
     def answer(self, blob: bytes, flat: int, blocks: bytes) -> int:
         """Answers the waiting host call with a lowered value; returns a status."""
-        self._kept = (blob, blocks)
+        self._reply = (blob, blocks)
         return glue.gh_answer(self.fields, blob, flat, blocks, len(blocks) // BLOCK_BYTES)
 
     def answer_released(self, blob: bytes, flat: int, blocks: bytes) -> int:
         """`answer` without the GIL."""
-        self._kept = (blob, blocks)
+        self._reply = (blob, blocks)
         return glue.gh_answer_released(self.fields, blob, flat, blocks, len(blocks) // BLOCK_BYTES)
 
     def answer_trap(self, message: str) -> int:
@@ -218,15 +234,8 @@ class GuestHandle:
 
     def memory(self) -> Any:
         """The whole linear memory as a buffer; valid until the guest runs again."""
-        return self.result()[0]
-
-    def result(self) -> tuple[Any, int]:
-        """The memory, and the first core value of the finished call."""
-        address, size, value = _HEADER.unpack_from(self._raw)
-        if self._memory_at != (address, size):
-            self._memory = ffi.buffer(self.fields.memory, size)
-            self._memory_at = (address, size)
-        return self._memory, value
+        size = self.fields.memory_size
+        return ffi.buffer(self.fields.memory, size) if size else b""
 
     def values(self, count: int) -> list[int]:
         """The first `count` core values of the waiting host call."""
@@ -234,7 +243,7 @@ class GuestHandle:
 
     def used(self) -> tuple[int, int, bool]:
         """Fuel that is left, peak memory in bytes, and whether the fuel is known; once the store is deleted."""
-        return _USED.unpack_from(self._raw, _USED_AT)
+        return _USED.unpack_from(self.header, _USED_AT)
 
     def message(self) -> str:
         """What the library said of the failure."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from guesthouse._native.handle import Target
 from guesthouse.engine.callee import Callee
+from guesthouse.engine.instance import ENVELOPE_BYTES
 from guesthouse.engine.linker import Export, InstancePre
 from guesthouse.engine.observer import Observer
 from guesthouse.engine.pool import InstancePool
@@ -136,6 +137,9 @@ class Prepared:
         target = Target(
             self.pre.program,
             export.index,
+            flat=export.flat,
+            lift=None if export.func.result is None else export.signature.lift_result,
+            lift_bytes=limits.response_bytes + ENVELOPE_BYTES,
             fuel=limits.fuel,
             memory=limits.memory_bytes,
             tables=limits.table_elements,

@@ -13,7 +13,7 @@ from guesthouse._native.api import DONE, FAILED
 from guesthouse.dispatch.outcome import Outcome, result_of
 from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.engine.instance import Instance
-from guesthouse.errors import BadAnswer, Cancelled, DeadlineExceeded, GuesthouseError, Trap
+from guesthouse.errors import BadAnswer, Cancelled, DeadlineExceeded, GuesthouseError
 from guesthouse.interfaces.bytes import collect, peek
 from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebRequest
 from guesthouse.interfaces.web import check_headers, check_status, finish_stream, stream_of
@@ -76,7 +76,7 @@ class Running(Invocation):
         try:
             status = self._instance.start(args, on_loop=on_loop)
             if status == DONE:
-                self._take()
+                self._value = self._instance.value
                 return self._finish() if self._closers is None and self._complete_now() else None
             return self._finish() if status == FAILED and self._closers is None else None
         except BaseException:  # arguments of the wrong type, or somebody's Ctrl-C
@@ -92,8 +92,7 @@ class Running(Invocation):
             async with self._patience:
                 if instance.status not in (DONE, FAILED):
                     await instance.settle(self._dispatcher.workers)
-                    if instance.status == DONE:
-                        self._take()
+                    self._value = instance.value
                 if instance.error is None:
                     await self._complete()
         except GuesthouseError as error:
@@ -111,15 +110,6 @@ class Running(Invocation):
     def give_up(self) -> None:
         """Ends a call that somebody waits for: its outcome is that it was cancelled.  For the loop's thread."""
         self._patience.reschedule(0.0)
-
-    def _take(self) -> None:
-        """Lifts the result and closes the instance; what is wrong with it is the instance's error."""
-        instance = self._instance
-        try:
-            self._value = instance.result()
-        except Trap as trap:
-            instance.error = trap
-        instance.close()
 
     def _complete_now(self) -> bool:
         """Makes the answer of a result that needs no waiting; False where it does."""

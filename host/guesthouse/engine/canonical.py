@@ -1,9 +1,9 @@
-"""The canonical ABI: `compile_function` turns the WIT type of a function into code that lifts and lowers its values.
+"""The canonical ABI: `compile_function` turns the WIT type of a function into what lifts and lowers its values.
 
-A generic walk over types is too slow for every call, so each function gets Python source of its own, generated,
-compiled once, when it is first needed, and kept (`codegen_lift`, `codegen_lower`; read it with
-`print(signature.lift_result.__doc__)`).  How values look in Python is written in `values`, how lowered ones reach the
-guest in `plan`.
+A generic walk over types is too slow for every call.  So for lifting each function gets a program that C carries out
+(`lifting`), and for lowering Python source of its own (`codegen_lower`; read it with
+`print(signature.lower_result.__doc__)`); both are made once, when first needed, and kept.  How values look in Python is
+written in `values`, how lowered ones reach the guest in `plan`.
 
 Promises: whatever bytes a guest shows, lifting gives a value or raises `Trap` (reason `canonical-abi`, `lift-budget` or
 `resource`), and charges the budget before it allocates.  Lowering raises `TypeError` or `ValueError` for a value that
@@ -18,7 +18,6 @@ from functools import cached_property, lru_cache, partial
 from typing import Any, Protocol
 
 from guesthouse.engine.codegen import record_class
-from guesthouse.engine.codegen_lift import generate_lift
 from guesthouse.engine.codegen_lower import generate_lower
 from guesthouse.engine.layout import (
     MAX_FLAT_PARAMS,
@@ -27,6 +26,7 @@ from guesthouse.engine.layout import (
     contains,
     core_signatures,
 )
+from guesthouse.engine.lifting import make_lift
 from guesthouse.engine.mismatch import explain
 from guesthouse.engine.plan import EMPTY_PLAN, Plan
 from guesthouse.engine.resources import GuestResource, ResourceTable
@@ -89,13 +89,13 @@ class Signature:
 
     @cached_property
     def lift_params(self) -> Callable[[LiftContext, Sequence[int | float]], tuple[Any, ...]]:
-        return generate_lift(self._params, MAX_FLAT_PARAMS, values=len(self.core_params), single=False)
+        return make_lift(self._params, MAX_FLAT_PARAMS, single=False)
 
     @cached_property
     def lift_result(self) -> Callable[[LiftContext, Sequence[int | float]], Any]:
         if not self._results:
             return _no_value
-        return generate_lift(self._results, MAX_FLAT_RESULTS, values=1, single=True)
+        return make_lift(self._results, MAX_FLAT_RESULTS, single=True)
 
     @cached_property
     def lower_params(self) -> Callable[[LiftContext, Sequence[Any]], Plan]:

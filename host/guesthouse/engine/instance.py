@@ -19,7 +19,6 @@ from guesthouse.clock import SYSTEM_CLOCK
 from guesthouse.engine.callee import Callee
 from guesthouse.engine.canonical import EMPTY_PLAN, Plan
 from guesthouse.engine.hostcall import in_thread
-from guesthouse.engine.lift_traps import decode_floats
 from guesthouse.engine.linker import Import
 from guesthouse.engine.resources import ResourceTable
 from guesthouse.engine.traps import trap_of
@@ -51,21 +50,18 @@ class Instance:
     lift_budget = 0
     slices = 0
     status = YIELDED
+    value: Any = None
+    """The lifted result of a call that is done."""
     error: GuesthouseError | None = None
     fuel_used: int | None = None
     peak_memory = 0
     _awaited: Any = None
     _next = START
     _plan: Plan = EMPTY_PLAN
-    _on_worker = False
     _on_loop = True
-    _on_thread = False
-    _brief = False
-    _turn = 0
-    _buried = False
+    _on_worker = _on_thread = _brief = _buried = False
     _future: asyncio.Future[None] | None = None
-    _calls = 0
-    _lifted = 0
+    _turn = _calls = _lifted = 0
 
     def __init__(self, callee: Callee, deadline_ns: int, context: Any) -> None:
         self.handle = callee.pool.acquire()
@@ -88,22 +84,23 @@ class Instance:
         `ValueError` where the arguments do not fit the export's WIT type; the instance is closed then.
         """
         callee = self.callee
-        export = callee.export
         try:
-            plan = self._plan = export.signature.lower_params(self, args)
+            plan = self._plan = callee.export.signature.lower_params(self, args)
         except BaseException:
-            self._next = NOTHING
             self._release()
             raise
         if callee.pre.hot:
             return YIELDED
         self._next = CONTINUE
-        status = self.handle.start(callee.target, self.deadline_ns, plan.blob, export.flat, plan.blocks)
-        if status == DONE:
-            self.status = status
-            return status
+        try:
+            done = callee.target.run(self.handle.address, self.deadline_ns, plan, self)
+        except Trap as trap:
+            return self._spoiled(trap)
+        if type(done) is tuple:
+            return self._done(done)
+        self.handle.keep(plan)
         self._on_loop = on_loop
-        return self._progress(status)
+        return self._progress(done)
 
     def _progress(self, status: int) -> int:
         """Answers host calls for as long as that needs no waiting and no worker."""
@@ -116,12 +113,16 @@ class Instance:
                 status = YIELDED
             else:
                 status = self._step()
+        if status == DONE:
+            try:
+                return self._done(self.callee.target.end(self.handle.address, self))
+            except Trap as trap:
+                return self._spoiled(trap)
         if status == FAILED:
             self._failed()
         elif status == YIELDED:
-            self.callee.pre.hot = (
-                True  # at once: a thousand calls of this function may come before the loop's next turn
-            )
+            # At once: a thousand calls of this function may come before the loop's next turn.
+            self.callee.pre.hot = True
         self.status = status
         return status
 
@@ -165,10 +166,7 @@ class Instance:
             if self._buried:
                 self._next = START
                 return FAILED
-            callee = self.callee
-            return self.handle.start_released(
-                callee.target, self.deadline_ns, plan.blob, callee.export.flat, plan.blocks
-            )
+            return self.handle.start_released(self.callee.target, self.deadline_ns, plan)
         if action == TRAP:
             return self.handle.answer_trap(str(self.error))
         return self.handle.go_on_released()
@@ -202,12 +200,11 @@ class Instance:
         if self._calls > limits.host_calls:
             raise Trap(f"more than {limits.host_calls} host calls", "host-calls")
         values: list[Any] = self.handle.values(slot.param_count)
-        if slot.floats:
-            decode_floats(values, slot.floats)
         self._values = values
-        self.memory = self.handle.memory()
+        if slot.untyped:
+            self.memory = self.handle.memory()
         budget = self.lift_budget = min(limits.lift_bytes, limits.invocation_lift_bytes - self._lifted)
-        args = slot.lift(self, values)
+        args = slot.lift(self, values if slot.untyped else self.handle.header)
         self._lifted += budget - self.lift_budget
         return (self, *args) if slot.needs_guest else args
 
@@ -329,27 +326,33 @@ class Instance:
     # -- ending
 
     def result(self) -> Any:
-        """The lifted result of a call that is done.  Raises `Trap` where the guest's bytes are not valid."""
-        callee = self.callee
-        self.memory, value = self.handle.result()
-        flat: list[Any] = [value]
-        if callee.export.floats:
-            decode_floats(flat, callee.export.floats)
-        self.lift_budget = callee.limits.response_bytes + ENVELOPE_BYTES
-        value = callee.export.signature.lift_result(self, flat)
-        self.resources.end_call()
-        return value
+        """The lifted result of a call that is done.  Raises its error where there is none."""
+        if self.error is not None:
+            raise self.error
+        return self.value
 
     def close(self) -> None:
-        """Deletes the store of a call that is done; a guest that is not done is cancelled."""
-        if self._next == NOTHING:
-            return
-        if self.status != DONE:
+        """Cancels a guest that is not done."""
+        if self._next != NOTHING:
             self._bury(Cancelled())
-            return
-        self.handle.finish()
-        self._account()
+
+    def _done(self, done: tuple[Any, int | None, int]) -> int:
+        self.value, self.fuel_used, self.peak_memory = done
+        self.status = DONE
+        try:
+            self.resources.end_call()
+        except Trap as trap:
+            self.value = None
+            self.error = trap
+            self.status = FAILED
         self._release()
+        return self.status
+
+    def _spoiled(self, trap: Trap) -> int:
+        """The guest came to its end, but its result is not valid."""
+        self.error = trap
+        self.handle.finish()
+        return self._progress(FAILED)
 
     def _failed(self) -> None:
         if self._next == NOTHING:

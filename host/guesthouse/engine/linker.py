@@ -31,14 +31,15 @@ class Import:
     """`None` for the dropping of a resource, which the engine answers itself."""
     interface: str
     function: str
-    lift: Callable[[Any, list[Any]], tuple[Any, ...]]
+    lift: Callable[[Any, Any], tuple[Any, ...]]
+    """Takes the instance, and `GuestHandle.header` where the function has a WIT type, else its core values."""
     lower: Callable[[Any, Any, list[Any]], Plan]
     param_count: int
     flat: int
     """How many flat core values the answer has (0 or 1)."""
-    floats: str
-    """The letters of the core parameters where one of them is a float, else empty."""
     needs_guest: bool
+    untyped: bool
+    """It has no WIT type: its core values are what is lifted."""
     local: bool
     """It may be called in any thread (see `HostCall`)."""
 
@@ -54,8 +55,6 @@ class Export:
     """How many flat core values its arguments are."""
     signature: Signature
     func: FuncType
-    floats: str
-    """The letters of the core result where it is a float, else empty."""
 
 
 class InstancePre:
@@ -161,7 +160,7 @@ class Linker:
         self._check_core(item, call.interface, params, results)
         return Import(
             call, call.interface, call.function, _core_lift, _core_lower if results else _core_nothing, len(params),
-            len(results), "", True, call.local,
+            len(results), True, True, call.local,
         )  # fmt: skip
 
     def _resource_drop(self, known: InterfaceType, item: CoreImport) -> Import:
@@ -171,7 +170,7 @@ class Linker:
             raise LinkError(f"the guest drops a resource {name!r} of {known.name}, which has none of that name")
         self._check_core(item, known.name, "i", "")
         lift, lower = _drop(resource)
-        return Import(None, known.name, item.name, lift, lower, 1, 0, "", False, True)
+        return Import(None, known.name, item.name, lift, lower, 1, 0, False, True, True)
 
     def _check_type(self, module: GuestModule, interface_id: str, name: str, expected: FuncType) -> None:
         if module.world is None or interface_id not in module.world.imports:
@@ -207,9 +206,7 @@ class Linker:
                         f"({signature.export_results}), the guest's is ({core[0]}) -> ({core[1]})"
                     )
                 index = program.export(core_name, *core)
-                found[interface_id, name] = Export(
-                    interface_id, name, index, len(core[0]), signature, func, core[1] if core[1] in ("f", "F") else ""
-                )
+                found[interface_id, name] = Export(interface_id, name, index, len(core[0]), signature, func)
         return found
 
     def _exported_interfaces(self, module: GuestModule) -> dict[str, InterfaceType]:
@@ -238,16 +235,15 @@ def _owner_of(interface: InterfaceType, name: str) -> ResourceType | None:
 
 
 def _typed_import(call: HostCall, signature: Signature) -> Import:
-    letters = signature.core_params
     return Import(
         call=call,
         interface=call.interface,
         function=call.function,
         lift=signature.lift_params,
         lower=signature.lower_result,
-        param_count=len(letters),
+        param_count=len(signature.core_params),
         flat=len(signature.core_results),
-        floats=letters if "f" in letters or "F" in letters else "",
         needs_guest=False,
+        untyped=False,
         local=call.local,
     )
