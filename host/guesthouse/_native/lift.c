@@ -11,7 +11,8 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "guest memory is read 
 /* One lift. */
 typedef struct {
   const program *program;
-  PyObject *cx, *resources, *moving;
+  PyObject *cx, *resources;
+  PyObject *taken, *moving;     /* the first object that was taken out of the table, and a list of the others */
   Py_buffer view;               /* of cx.memory, where memory is that */
   const uint8_t *memory;
   uint64_t memory_size;
@@ -160,18 +161,38 @@ static PyObject *lift_flags(const node *flags, uint32_t bits) {
   return names;
 }
 
-/* What is taken waits in `moving`, where close_all finds it, until the whole lift has come to its end. */
+/* What was taken is remembered until the whole lift has come to its end. */
+static bool keep_taken(lifting *lift, PyObject *taken) {
+  if (!lift->taken) {
+    Py_INCREF(taken);
+    lift->taken = taken;
+    return true;
+  }
+  if (!lift->moving) lift->moving = PyList_New(0);
+  return lift->moving && PyList_Append(lift->moving, taken) == 0;
+}
+
+/* Leaves what a lift took that came to no end where close_all finds it. */
+static void give_up(lifting *lift) {
+  if (!lift->taken) return;
+  PyObject *type, *error, *trace;
+  PyErr_Fetch(&type, &error, &trace);
+  if (!lift->moving) lift->moving = PyList_New(0);
+  if (!lift->moving || PyList_Insert(lift->moving, 0, lift->taken) < 0 ||
+      PyObject_SetAttr(lift->resources, s_moving, lift->moving) < 0)
+    PyErr_Clear();
+  PyErr_Restore(type, error, trace);
+}
+
 static PyObject *lift_handle(lifting *lift, const node *handle, uint32_t number) {
   bool own = handle->op == OP_OWN;
   if (!lift->resources) lift->resources = PyObject_GetAttr(lift->cx, s_resources);
-  if (!lift->resources) return NULL;
-  if (own && !lift->moving) lift->moving = PyObject_GetAttr(lift->resources, s_moving);
-  PyObject *index = own && !lift->moving ? NULL : PyLong_FromUnsignedLong(number);
+  PyObject *index = lift->resources ? PyLong_FromUnsignedLong(number) : NULL;
   if (!index) return NULL;
   PyObject *taken =
       PyObject_CallMethodObjArgs(lift->resources, own ? s_take_own : s_borrow, handle->object, index, NULL);
   Py_DECREF(index);
-  if (taken && own && PyList_Append(lift->moving, taken) < 0) Py_CLEAR(taken);
+  if (taken && own && !keep_taken(lift, taken)) Py_CLEAR(taken);
   return taken;
 }
 
@@ -268,9 +289,8 @@ static PyObject *lift_root(lifting *lift, const uint64_t *cells) {
   return at ? lift_node(lift, root, at, 0) : NULL;
 }
 
-/* A lift that came to its end: what it took is the caller's, what it cost is gone. */
+/* A lift that came to its end: what it cost is gone. */
 static bool settle(lifting *lift) {
-  if (lift->moving && PyList_SetSlice(lift->moving, 0, PyList_Size(lift->moving), NULL) < 0) return false;
   if (!lift->open || lift->given) return true;
   PyObject *left = PyLong_FromLongLong(lift->budget);
   bool kept = left && PyObject_SetAttr(lift->cx, s_budget, left) == 0;
@@ -283,7 +303,9 @@ static PyObject *carry_out(lifting *lift, const uint64_t *cells) {
   lift->top = items;
   PyObject *value = lift_root(lift, cells);
   if (value && !settle(lift)) Py_CLEAR(value);
+  if (!value) give_up(lift);
   if (lift->view.obj) PyBuffer_Release(&lift->view);
+  Py_XDECREF(lift->taken);
   Py_XDECREF(lift->moving);
   Py_XDECREF(lift->resources);
   return value;

@@ -54,14 +54,13 @@ class Instance:
     """The lifted result of a call that is done."""
     error: GuesthouseError | None = None
     fuel_used: int | None = None
-    peak_memory = 0
+    peak_memory = _turn = _calls = _lifted = 0
     _awaited: Any = None
     _next = START
     _plan: Plan = EMPTY_PLAN
     _on_loop = True
     _on_worker = _on_thread = _brief = _buried = False
     _future: asyncio.Future[None] | None = None
-    _turn = _calls = _lifted = 0
 
     def __init__(self, callee: Callee, deadline_ns: int, context: Any) -> None:
         self.handle = callee.pool.acquire()
@@ -77,7 +76,7 @@ class Instance:
 
     # -- running, in the caller's thread
 
-    def start(self, args: tuple[Any, ...], *, on_loop: bool = True) -> int:
+    def start(self, args: tuple[Any, ...], on_loop: bool = True) -> int:
         """Instantiates, calls the export and runs the first slice; returns a status.
 
         Outside of the loop's thread (`on_loop=False`) it stops at the first host call that is not local.  Raises `TypeError` or
@@ -195,8 +194,8 @@ class Instance:
         return True
 
     def _lift(self, slot: Import) -> tuple[Any, ...]:
-        limits = self.callee.limits
         self._calls += 1
+        limits = self.callee.limits
         if self._calls > limits.host_calls:
             raise Trap(f"more than {limits.host_calls} host calls", "host-calls")
         values: list[Any] = self.handle.values(slot.param_count)
@@ -339,14 +338,16 @@ class Instance:
     def _done(self, done: tuple[Any, int | None, int]) -> int:
         self.value, self.fuel_used, self.peak_memory = done
         self.status = DONE
+        if self.resources.borrowed:
+            self._check_borrowed()
+        self._release()
+        return self.status
+
+    def _check_borrowed(self) -> None:
         try:
             self.resources.end_call()
         except Trap as trap:
-            self.value = None
-            self.error = trap
-            self.status = FAILED
-        self._release()
-        return self.status
+            self.status, self.value, self.error = FAILED, None, trap
 
     def _spoiled(self, trap: Trap) -> int:
         """The guest came to its end, but its result is not valid."""
@@ -389,7 +390,9 @@ class Instance:
             self._next = NOTHING
             self.memory = b""
             self.context = None  # which knows this instance: together they would wait for the garbage collector
-            self.resources.close_all()
+            table = self.resources
+            if table.owned or table.borrowed or table.moving:
+                table.close_all()
         except BaseException as error:
             self.callee.observer.close_error(error)
         finally:

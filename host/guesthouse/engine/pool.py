@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from guesthouse._native.handle import GuestHandle
 from guesthouse.errors import AdmissionFull
 
@@ -16,6 +18,8 @@ class InstancePool:
         # One place for each free slot, with the handle that was last used there, if any.  The last one is used again
         # first, while it is in the processor's caches.  A list's `pop` and `append` need no lock.
         self._free: list[GuestHandle | None] = [None] * slots
+        self.release: Callable[[GuestHandle], None] = self._free.append
+        """Gives the slot of a guest back whose store is deleted."""
 
     @property
     def in_use(self) -> int:
@@ -29,7 +33,3 @@ class InstancePool:
         except IndexError:
             self.refused += 1
             raise AdmissionFull(f"all {self.slots} instances are in use") from None
-
-    def release(self, handle: GuestHandle) -> None:
-        """Gives the slot of a guest back whose store is deleted."""
-        self._free.append(handle)

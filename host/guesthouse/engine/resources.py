@@ -7,14 +7,20 @@ lent trap.  The table dies with its store; it must not know what its objects are
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, cast
 
 from guesthouse.engine.types import ResourceType
 from guesthouse.errors import Trap
 
 MAX_HANDLE = 0x7FFF_FFFF
 """Guest toolchains keep 0 and 0xffffffff for themselves, and some keep handles in signed integers."""
+
+NO_HANDLES = cast("set[int]", frozenset())
+NOTHING = cast("dict[int, tuple[ResourceType, Any]]", MappingProxyType({}))
+"""What tables begin with that most guests need none of; they are replaced, never filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +34,21 @@ class GuestResource:
 class ResourceTable:
     """The live handles of one guest instance, at most `limit` at once."""
 
-    __slots__ = ("_borrowed", "_last", "_lent", "_limit", "_owned", "moving")
+    # What most guests never need is made with the first of it: every call has a table.
+    _last = 0
+    _lent = NO_HANDLES
+    borrowed = NOTHING
+    """What was lent to the guest, by handle."""
+    moving: Sequence[Any] = ()
+    """Objects taken by a lift that did not come to its end; `close_all` closes them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._last = 0
-        self._owned: dict[int, tuple[ResourceType, Any]] = {}
-        self._borrowed: dict[int, tuple[ResourceType, Any]] = {}
-        self._lent: set[int] = set()
-        self.moving: list[Any] = []
-        """Objects taken by a lift that has not come to its end; `close_all` closes them if it never does."""
+        self.owned: dict[int, tuple[ResourceType, Any]] = {}
+        """What is the guest's, by handle."""
 
     def __len__(self) -> int:
-        return len(self._owned) + len(self._borrowed)
+        return len(self.owned) + len(self.borrowed)
 
     def insert(self, resource: ResourceType, obj: Any, *, own: bool = True) -> int:
         """A new handle to `obj`: the guest's own, or lent to it for one export call (`own=False`, to be dropped before
@@ -51,48 +59,53 @@ class ResourceTable:
         if not own and type(obj) is GuestResource:
             return obj.rep
         handle = self._last + 1
-        if len(self._owned) + len(self._borrowed) >= self._limit or handle > MAX_HANDLE:
+        if len(self.owned) + len(self.borrowed) >= self._limit or handle > MAX_HANDLE:
             if own:
                 _close(obj)
             raise Trap(f"the guest holds {len(self)} resource handles, its limit", "resource-limit")
-        (self._owned if own else self._borrowed)[handle] = (resource, obj)
+        if own:
+            self.owned[handle] = (resource, obj)
+        else:
+            self.borrowed = self.borrowed or {}
+            self.borrowed[handle] = (resource, obj)
         self._last = handle
         return handle
 
     def take_own(self, resource: ResourceType, handle: int) -> Any:
         """The object of an owned handle, which is used up; closing the object is the caller's from now on."""
-        entry = self._owned.pop(handle, None)
+        entry = self.owned.pop(handle, None)
         if entry is None or handle in self._lent or (entry[0] is not resource and entry[0] != resource):
             raise self._refusal("move", resource, handle, entry)
         return entry[1]
 
     def borrow(self, resource: ResourceType, handle: int) -> Any:
         """The object of a handle, which stays lent (neither moved nor dropped) until `end_host_call`."""
-        entry = self._owned.get(handle) or self._borrowed.get(handle)
+        entry = self.owned.get(handle) or self.borrowed.get(handle)
         if entry is None or (entry[0] is not resource and entry[0] != resource):
             raise self._refusal("use", resource, handle, None)
+        self._lent = self._lent or set()
         self._lent.add(handle)
         return entry[1]
 
     def end_host_call(self) -> None:
         """Takes back everything that the guest lent to a host function."""
-        self._lent.clear()
+        self._lent = NO_HANDLES
 
     def end_call(self) -> None:
         """Ends a call of one of the guest's exports; traps if the guest still holds what was lent to it."""
-        if self._borrowed:
-            raise Trap(f"the guest kept {len(self._borrowed)} borrowed handles past the end of the call", "resource")
+        if self.borrowed:
+            raise Trap(f"the guest kept {len(self.borrowed)} borrowed handles past the end of the call", "resource")
 
     def drop(self, resource: ResourceType, handle: int) -> GuestResource | None:
         """Drops a handle and closes the object if it was owned.
 
         Returns what the guest itself defines: its destructor is the caller's to call.
         """
-        entry = self._owned.pop(handle, None)
-        if entry is None and handle in self._borrowed and handle not in self._lent:
-            lent = self._borrowed[handle]
+        entry = self.owned.pop(handle, None)
+        if entry is None and handle in self.borrowed and handle not in self._lent:
+            lent = self.borrowed[handle]
             if lent[0] == resource:
-                del self._borrowed[handle]
+                del self.borrowed[handle]
                 return None
         if entry is None or handle in self._lent or (entry[0] is not resource and entry[0] != resource):
             raise self._refusal("drop", resource, handle, entry)
@@ -107,20 +120,16 @@ class ResourceTable:
 
     def rep(self, resource: ResourceType, handle: int) -> int:
         """The guest's own number of a resource that it defines (`[resource-rep]`)."""
-        entry = self._owned.get(handle)
+        entry = self.owned.get(handle)
         if entry is None or type(entry[1]) is not GuestResource or entry[0] != resource:
             raise self._refusal("use", resource, handle, None)
         return entry[1].rep
 
     def close_all(self) -> None:
         """Closes every object that the table owns, the newest first; raises the first error once all are closed."""
-        if not (self._owned or self._borrowed or self.moving):
-            return
-        objects = [obj for _, obj in self._owned.values()] + self.moving
-        self._owned.clear()
-        self._borrowed.clear()
-        self._lent.clear()
-        self.moving = []
+        objects = [*(obj for _, obj in self.owned.values()), *self.moving]
+        self.owned.clear()
+        self.borrowed, self.moving, self._lent = NOTHING, (), NO_HANDLES
         failed: BaseException | None = None
         for obj in reversed(objects):
             try:
@@ -132,8 +141,8 @@ class ResourceTable:
 
     def _refusal(self, verb: str, resource: ResourceType, handle: int, entry: tuple[ResourceType, Any] | None) -> Trap:
         if entry is not None:
-            self._owned[handle] = entry
-        found = self._owned.get(handle) or self._borrowed.get(handle)
+            self.owned[handle] = entry
+        found = self.owned.get(handle) or self.borrowed.get(handle)
         if found is None:
             problem = "no such handle"
         elif found[0] != resource:
