@@ -8,7 +8,9 @@ call in it, so no other thread comes between.  `expose` is where prometheus-clie
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 OTHER: Final = "other"
 MOST_SERIES: Final = 1_000
 """Functions (and series of any other kind) that get labels of their own: Prometheus wants them in the thousands."""
+MOST_NOTED: Final = 64
+"""Invocations of one function that are noted and not yet counted: about 10 KB."""
 _US, _MS, _S = 1_000, 1_000_000, 1_000_000_000
 DURATION_NS: Final = tuple(
     scale * step // 10
@@ -52,11 +56,16 @@ class Histogram:
 
 
 class Recorder:
-    """What was seen of one function in one mode; get it once from `Metrics.recorder` and keep it."""
+    """What was seen of one function in one mode; get it once from `Metrics.recorder`, which counts what was noted, and keep it.
 
-    __slots__ = ("duration", "durations", "fuel", "fuels", "memories", "memory", "outcomes")
+    An invocation that has ended is only noted: right after a guest has run, counting would cost several times what it costs
+    in a row.
+    """
+
+    __slots__ = ("_noted", "duration", "durations", "fuel", "fuels", "memories", "memory", "outcomes")
 
     def __init__(self) -> None:
+        self._noted: deque[tuple[str, int, int | None, int]] = deque()
         self.outcomes: dict[str, int] = {}
         self.durations = [0] * (len(DURATION_NS) + 1)
         self.duration = 0
@@ -67,6 +76,19 @@ class Recorder:
 
     def record(self, outcome: str, duration_ns: int, fuel: int | None, memory: int) -> None:
         """One invocation that has ended; `fuel` is `None` where it is unknown, `memory` the peak in bytes."""
+        noted = self._noted
+        noted.append((outcome, duration_ns, fuel, memory))
+        if len(noted) >= MOST_NOTED:
+            self.count()
+
+    def count(self) -> None:
+        """Counts what was noted; to be called before anything is read."""
+        noted = self._noted
+        with suppress(IndexError):
+            while True:
+                self._count(*noted.popleft())
+
+    def _count(self, outcome: str, duration_ns: int, fuel: int | None, memory: int) -> None:
         outcomes = self.outcomes
         try:
             outcomes[outcome] += 1
@@ -105,6 +127,7 @@ class Metrics:
         """Where invocations of `function` (`namespace/name`) in `mode` are recorded: one object for each pair."""
         found = self._recorders.get((function, mode))
         if found is not None:
+            found.count()
             return found
         if function != OTHER and function not in self._functions:
             if len(self._functions) >= self._most:
@@ -227,6 +250,7 @@ class Metrics:
         fuel = _histogram("invocation_fuel", "Fuel used, where it is known: about one for each instruction", labels)
         memory = _histogram("invocation_memory_bytes", "Peak linear memory of invocations", labels)
         for key, seen in list(self._recorders.items()):
+            seen.count()
             for outcome, value in list(seen.outcomes.items()):
                 count.add_metric((*key, outcome), value)
             _add(duration, key, DURATION_NS, seen.durations, seen.duration, _S)
