@@ -30,7 +30,7 @@ from guesthouse.errors import Draining, HostError, NotFound
 from guesthouse.interfaces import standard
 from guesthouse.interfaces.base import Interface
 from guesthouse.interfaces.cache import CacheBackend, CacheConfig, observe
-from guesthouse.interfaces.invocation import WebRequest
+from guesthouse.interfaces.invocation import WebRequest, new_request
 from guesthouse.interfaces.log.cloudwatch import CloudWatchLogs
 from guesthouse.interfaces.topic import TopicBroker, TopicLimits
 from guesthouse.limits import MAX_DISPOSABLE_SECONDS, Limits
@@ -282,10 +282,12 @@ class AsyncHost:
         headers: Sequence[tuple[str, str]] = (),
     ) -> Outcome:
         """Calls a web function.  Raises `NotFound`, `AdmissionFull`, `BodyTooLarge`; the rest is in the outcome."""
+        request = new_request(WebRequest, (method, path, query, headers, None))
+        started = self.dispatcher.web_now(self.deployment(name, namespace), request, body)
+        if isinstance(started, Outcome):
+            return started
         sink = Collector()
-        request = WebRequest(method, path, query, headers)
-        started = self.dispatcher.web_now(self.deployment(name, namespace), request, body, sink)
-        return started if isinstance(started, Outcome) else sink.complete(await started.wait())
+        return sink.complete(await started.wait(sink))
 
     async def call(self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default") -> Any:
         """Calls a typed export with Python values (see `engine.values`) and returns its result; raises its `Trap`."""

@@ -24,7 +24,7 @@ from guesthouse.dispatch.collector import Collector
 from guesthouse.dispatch.deployer import Inspection
 from guesthouse.dispatch.outcome import Outcome
 from guesthouse.errors import Cancelled, HostError
-from guesthouse.interfaces.invocation import WebRequest
+from guesthouse.interfaces.invocation import WebRequest, new_request
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import FunctionState
 
@@ -41,6 +41,7 @@ class Host:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="guesthouse-loop", daemon=True)
         self._thread.start()
+        self._ident = self._thread.ident
         self._submitting = threading.Lock()
         self._stopped = False
         try:
@@ -101,12 +102,15 @@ class Host:
         headers: Sequence[tuple[str, str]] = (),
     ) -> Outcome:
         """See `AsyncHost.invoke`."""
-        self._check_thread()
+        if threading.get_ident() == self._ident:
+            raise own_thread()
         inner = self.inner
+        request = new_request(WebRequest, (method, path, query, headers, None))
+        started = inner.dispatcher.web_now(inner.deployment(name, namespace), request, body, None, on_loop=False)
+        if isinstance(started, Outcome):
+            return started
         sink = Collector()
-        request = WebRequest(method, path, query, headers)
-        started = inner.dispatcher.web_now(inner.deployment(name, namespace), request, body, sink, on_loop=False)
-        return started if isinstance(started, Outcome) else sink.complete(self._run(started.wait()))
+        return sink.complete(self._run(started.wait(sink)))
 
     def call(self, name: str, function: str, *args: Any, interface: str = "", namespace: str = "default") -> Any:
         """See `AsyncHost.call`."""
@@ -131,8 +135,8 @@ class Host:
             self._stop()
 
     def _check_thread(self) -> None:
-        if threading.get_ident() == self._thread.ident:
-            raise HostError("a host function called the synchronous Host it is running in: use AsyncHost there")
+        if threading.get_ident() == self._ident:
+            raise own_thread()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs `work` on the loop and waits for it."""
@@ -166,6 +170,10 @@ class Host:
             self._stopped = True
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+
+def own_thread() -> HostError:
+    return HostError("a host function called the synchronous Host it is running in: use AsyncHost there")
 
 
 async def _finish() -> None:

@@ -44,10 +44,10 @@ class Loading:
         self._deployment = deployment
         self._begin = begin
 
-    async def wait(self) -> Outcome:
+    async def wait(self, sink: ResponseSink | None = None) -> Outcome:
         """Links the deployment in a thread, and then makes the call."""
         started = self._begin(await self._dispatcher.load(self._deployment))
-        return started if isinstance(started, Outcome) else await started.wait()
+        return started if isinstance(started, Outcome) else await started.wait(sink)
 
 
 class Dispatcher:
@@ -103,7 +103,7 @@ class Dispatcher:
         on_loop: bool = True,
         prepared: Prepared | None = None,
     ) -> Outcome | Running | Loading:
-        """`web` as far as it goes without waiting: the outcome, or what `wait` carries on."""
+        """`web` as far as it goes without waiting: the outcome, or what `wait` carries on, which may be given the sink, too."""
         prepared = prepared or self._prepared.get(id(deployment))
         if prepared is None:
             return Loading(
@@ -121,8 +121,10 @@ class Dispatcher:
             args = (("buffer", Buffer(source=body, limit=limits.request_bytes)),)
         else:
             raise BadRequest(f"{deployment.path} is built on the older interface: collect its body first")
-        running = self._admit(prepared, entry, "web", request, sink)
-        return running.start(args, on_loop=on_loop) or running
+        if self.draining:
+            raise Draining
+        running = Running(self, prepared, entry, "web", self.new_id(), request, sink)
+        return running.start(args, on_loop) or running
 
     def call_now(
         self,
@@ -225,10 +227,10 @@ class Dispatcher:
         return self._logs.followers > 0 and self._logs.followed(deployment.path) > 0
 
     def ended(self, running: Running, outcome: Outcome) -> None:
-        """Told of every invocation that ended, before its outcome is counted."""
+        """Told of an invocation that ended, before its outcome is counted, if it was spawned or may have spawned others."""
         if running.mode == "spawn":
             complete_spawn(outcome, running)
-        elif self.spawner.has_families:
+        else:
             self.spawner.root_ended(running.id)
 
     def _admit(

@@ -71,10 +71,10 @@ class Running(Invocation):
             self._log = InvocationLog(self.limits, self.id, log, self._dispatcher.clock)
         return self._log
 
-    def start(self, args: tuple[Any, ...], *, on_loop: bool = True) -> Outcome | None:
+    def start(self, args: tuple[Any, ...], on_loop: bool = True) -> Outcome | None:
         """Runs the first slice; the outcome, or `None` where `wait` has to carry on."""
         try:
-            status = self._instance.start(args, on_loop=on_loop)
+            status = self._instance.start(args, on_loop)
             if status == DONE:
                 self._value = self._instance.value
                 return self._finish() if self._closers is None and self._complete_now() else None
@@ -83,8 +83,11 @@ class Running(Invocation):
             self._instance.close()
             raise
 
-    async def wait(self) -> Outcome:
+    async def wait(self, sink: ResponseSink | None = None) -> Outcome:
         """Carries on until the outcome is there; cancelling the task cancels the guest."""
+        if sink is not None:
+            self.response = sink
+            sink.invocation_id = self.id
         instance, waiting = self._instance, self._dispatcher.waiting
         self._patience = asyncio.timeout(self._dispatcher.patience)
         waiting.add(self)
@@ -130,7 +133,9 @@ class Running(Invocation):
         limits, value = self.limits, self._value
         if len(body) > limits.response_bytes:
             raise BadAnswer(f"the body is over {limits.response_bytes} bytes")
-        status = check_status(value.status)
+        status = value.status
+        if status != 200:
+            check_status(status)
         self._headers = check_headers(value.headers, limits.response_headers)
         self._status = status
         self._body = body
@@ -176,7 +181,8 @@ class Running(Invocation):
             lines = str(error).splitlines()
             for line in lines if len(lines) <= LOGGED_LINES else (*lines[: LOGGED_LINES - 1], lines[-1]):
                 self.log.write("error", line, "system")
-        dispatcher.ended(self, outcome)
+        if dispatcher.spawner.families or self.mode == "spawn":
+            dispatcher.ended(self, outcome)
         if self._tells or dispatcher.is_followed(self.deployment):
             self.log.write("info", f"ended: {outcome.summary}", "system")
         log = self._log

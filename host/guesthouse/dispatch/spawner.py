@@ -7,7 +7,7 @@ when the host starts belong to runs that a crash cut off: they are counted as lo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sized
 from typing import TYPE_CHECKING, Any
 
 from guesthouse.clock import Clock
@@ -47,6 +47,8 @@ class SpawnQueue:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._families: dict[str, list[int]] = {}
+        self.families: Sized = self._families
+        """One for each running invocation that has spawned something."""
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
         self._turn = asyncio.Lock()
 
@@ -54,11 +56,6 @@ class SpawnQueue:
     def in_flight(self) -> int:
         """Spawns that were accepted and have not ended."""
         return len(self._tasks)
-
-    @property
-    def has_families(self) -> bool:
-        """Whether anything that was started has spawned something."""
-        return bool(self._families)
 
     async def count_lost(self) -> int:
         """Counts the runs that the last process left unfinished; once, when the host starts."""
