@@ -7,8 +7,10 @@ Must not know how requests come in.
 from __future__ import annotations
 
 import asyncio
-import itertools
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable
+from itertools import count, islice
 from typing import Any
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
@@ -28,6 +30,8 @@ from guesthouse.telemetry import FunctionLog, FunctionLogs, Metrics, logger
 
 Body = bytes | AsyncIterator[bytes]
 DRAIN_STEP_S = 0.01
+IDS_AT_ONCE = 256
+"""Invocation ids that are made together: half a microsecond each, if one was made between two guests."""
 LAST_SECONDS = 2.0
 """How long a drain waits for what it has cancelled: a guest that computes ends with its slice."""
 
@@ -77,7 +81,9 @@ class Dispatcher:
         self.patience: float | None = None
         """Seconds that those may take from now on, besides their deadline; `None` until a drain has waited enough."""
         self._id_prefix = clock.random_bytes(8).hex()
-        self._next_number = itertools.count(1).__next__  # one step of the interpreter: threads never get the same
+        self._numbers = count(1)
+        self._ids: deque[str] = deque()
+        self._more_ids = threading.Lock()
         self.spawner = SpawnQueue(self, registry, spawns, metrics, clock)
 
     # -- calling
@@ -163,7 +169,13 @@ class Dispatcher:
 
     def new_id(self) -> str:
         """A new invocation id: unique, in the order of their making within one process."""
-        return f"{self._id_prefix}{self._next_number():012x}"
+        try:
+            return self._ids.popleft()
+        except IndexError:
+            with self._more_ids:
+                if not self._ids:
+                    self._ids.extend([f"{self._id_prefix}{number:012x}" for number in islice(self._numbers, IDS_AT_ONCE)])
+            return self.new_id()
 
     # -- deployments
 

@@ -31,12 +31,11 @@ def check_headers(headers: Iterable[tuple[str, str]], most: int) -> list[tuple[s
     checked: list[tuple[str, str]] = []
     size = 0
     for name, value in headers:
-        passes = _short_name_passes(name) if len(name) <= SHORT else _name_passes(name)
-        if not (value.isascii() and value.isprintable()):  # the quick way to know that the rules have nothing to find
-            _require(name, value)
-        size += len(name) + len(value)
-        if passes:
-            checked.append((name, value))
+        length = len(name) + len(value)
+        passed = _short_passed(name, value) if length <= SHORT else _passed(name, value)
+        size += length
+        if passed is not None:
+            checked.append(passed)
     if len(checked) > most:
         raise BadAnswer(f"over {most} headers")
     if size > MAX_HEADER_BYTES:
@@ -50,6 +49,14 @@ def _require(name: str, value: str) -> None:
         raise BadAnswer(f"header {name[:SHORT]!r}: {fault}")
 
 
+def _passed(name: str, value: str) -> tuple[str, str] | None:
+    """The field, if it is passed on; raises `BadAnswer` for what is none."""
+    passes = _short_name_passes(name) if len(name) <= SHORT else _name_passes(name)
+    if not (value.isascii() and value.isprintable()):  # the quick way to know that the rules have nothing to find
+        _require(name, value)
+    return (name, value) if passes else None
+
+
 def _name_passes(name: str) -> bool:
     """Whether a field is passed on; raises `BadAnswer` for what is no name."""
     _require(name, "")
@@ -58,3 +65,4 @@ def _name_passes(name: str) -> bool:
 
 
 _short_name_passes = lru_cache(maxsize=1024)(_name_passes)
+_short_passed = lru_cache(maxsize=1024)(_passed)
