@@ -11,7 +11,7 @@ import importlib.util
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from guesthouse.errors import HostError
 
@@ -75,6 +75,7 @@ class Glue(Protocol):
 class Calls(Protocol):
     """Statically typed view of the functions that make Python objects (call.c)."""
 
+    HandleTable: type
     compile: Callable[[Any, str, bool, tuple[Callable[..., Any], ...]], Callable[..., Any]]
     callee: Callable[[int, int, Callable[..., Any] | None, int], tuple[Callable[..., Any], Callable[..., Any]]]
 
@@ -118,6 +119,25 @@ def _load() -> tuple[Any, Glue, Calls]:
 
 
 ffi, glue, calls = _load()
+if TYPE_CHECKING:
+
+    class HandleTable:
+        """The handles of one guest (table.c); `borrowed`, `lent` and `moving` are `None` until there is one."""
+
+        owned: dict[int, tuple[Any, Any]]
+        borrowed: dict[int, tuple[Any, Any]] | None
+        lent: set[int] | None
+        moving: list[Any] | None
+        limit: int
+        last: int
+
+        def __init__(self, limit: int) -> None: ...
+        def insert_own(self, resource: Any, obj: Any) -> int: ...
+        def take_own(self, resource: Any, handle: int) -> Any: ...
+
+else:
+    HandleTable = calls.HandleTable
+
 WASMTIME_VERSION: str = ffi.string(glue.GH_WASMTIME_VERSION).decode()
 
 

@@ -30,7 +30,7 @@ computes in Python, getting it back takes a switch interval (5 ms by default), e
 the GIL itself: released.c.
 """
 VERSION = importlib.metadata.version("wasmtime")
-SOURCES = ("engine.c", "guest.c", "lower.c", "released.c", "lift.c", "program.c", "call.c")
+SOURCES = ("engine.c", "guest.c", "lower.c", "released.c", "lift.c", "program.c", "table.c", "call.c")
 
 
 def _generate_header(declarations: str, assertions: str) -> None:

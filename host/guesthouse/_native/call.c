@@ -149,4 +149,8 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_call", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__call(void) { return gh_lift_names() ? PyModule_Create(&definition) : NULL; }
+PyMODINIT_FUNC PyInit__call(void) {
+  PyObject *module = gh_lift_names() ? PyModule_Create(&definition) : NULL;
+  if (module && !gh_add_table(module)) Py_CLEAR(module);
+  return module;
+}

@@ -22,7 +22,7 @@ typedef struct {
   PyObject **top;               /* where the next row may keep its items until all of them are there */
 } lifting;
 
-static PyObject *s_memory, *s_budget, *s_resources, *s_moving, *s_take_own, *s_borrow;
+static PyObject *s_memory, *s_budget, *s_resources, *s_moving, *s_borrow;
 
 static PyObject *lift_node(lifting *lift, const node *node, const uint8_t *at, int flat);
 
@@ -189,8 +189,8 @@ static PyObject *lift_handle(lifting *lift, const node *handle, uint32_t number)
   if (!lift->resources) lift->resources = PyObject_GetAttr(lift->cx, s_resources);
   PyObject *index = lift->resources ? PyLong_FromUnsignedLong(number) : NULL;
   if (!index) return NULL;
-  PyObject *taken =
-      PyObject_CallMethodObjArgs(lift->resources, own ? s_take_own : s_borrow, handle->object, index, NULL);
+  PyObject *taken = own ? gh_take_own(lift->resources, handle->object, index)
+                        : PyObject_CallMethodObjArgs(lift->resources, s_borrow, handle->object, index, NULL);
   Py_DECREF(index);
   if (taken && own && !keep_taken(lift, taken)) Py_CLEAR(taken);
   return taken;
@@ -332,7 +332,7 @@ PyObject *gh_lift_result(const program *program, const uint8_t *memory, uint64_t
 bool gh_lift_names(void) {
   struct { PyObject **name; const char *text; } names[] = {
       {&s_memory, "memory"}, {&s_budget, "lift_budget"}, {&s_resources, "resources"},
-      {&s_moving, "moving"}, {&s_take_own, "take_own"},  {&s_borrow, "borrow"}};
+      {&s_moving, "moving"}, {&s_borrow, "borrow"}};
   for (size_t index = 0; index < sizeof names / sizeof *names; index++)
     if (!(*names[index].name = PyUnicode_InternFromString(names[index].text))) return false;
   return true;

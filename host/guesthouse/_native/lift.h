@@ -49,4 +49,8 @@ PyObject *gh_lift(PyObject *capsule, PyObject *const *args, Py_ssize_t count);
 /* The result of a finished call, which may cost `budget`. */
 PyObject *gh_lift_result(const program *program, const uint8_t *memory, uint64_t memory_size, const uint64_t *cells,
                          PyObject *cx, long long budget);
+
+/* table.c */
+bool gh_add_table(PyObject *module);
+PyObject *gh_take_own(PyObject *table, PyObject *resource, PyObject *handle);
 #endif

@@ -174,7 +174,9 @@ class Dispatcher:
         except IndexError:
             with self._more_ids:
                 if not self._ids:
-                    self._ids.extend([f"{self._id_prefix}{number:012x}" for number in islice(self._numbers, IDS_AT_ONCE)])
+                    self._ids.extend(
+                        [f"{self._id_prefix}{number:012x}" for number in islice(self._numbers, IDS_AT_ONCE)]
+                    )
             return self.new_id()
 
     # -- deployments

@@ -153,7 +153,7 @@ class Lowerer:
         assert isinstance(kind, OwnType | BorrowType)
         self.body.uses.add("resources")
         resource = self.source.constant("T", interned(kind.resource))
-        return f"insert({resource}, {value}{', own=False' if isinstance(kind, BorrowType) else ''})"
+        return f"resources.{'lend' if isinstance(kind, BorrowType) else 'insert_own'}({resource}, {value})"
 
     def _index(self, names: Sequence[str]) -> str:
         return self.source.constant("I", {name: index for index, name in enumerate(names)}, tuple(names))
@@ -217,7 +217,7 @@ class Lowerer:
         helper.line("at = blocks[-4] + blocks[-3]")
         Lowerer(helper, self.layout, self.memory).lower(kind, "value", Place(names, 0, "parent", "base", 0))
         if "resources" in helper.uses:
-            helper.lines.insert(1, "    insert = cx.resources.insert")
+            helper.lines.insert(1, "    resources = cx.resources")
         helper.line(f"return [{', '.join(names.values())}]")
         self.source.add(helper)
         self.body.uses.add("blocks")
@@ -363,7 +363,7 @@ def generate_lower(
     if ends_lending:
         body.line("cx.resources.end_host_call()")
     with body.block("try:"):
-        for line in ["insert = cx.resources.insert"] if "resources" in inside.uses else []:
+        for line in ["resources = cx.resources"] if "resources" in inside.uses else []:
             body.line(line)
         for line in root.begin() if planned or root.spilled else []:
             body.line(line)

@@ -7,20 +7,15 @@ lent trap.  The table dies with its store; it must not know what its objects are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
+from guesthouse._native.api import HandleTable
 from guesthouse.engine.types import ResourceType
 from guesthouse.errors import Trap
 
 MAX_HANDLE = 0x7FFF_FFFF
 """Guest toolchains keep 0 and 0xffffffff for themselves, and some keep handles in signed integers."""
-
-NO_HANDLES = cast("set[int]", frozenset())
-NOTHING = cast("dict[int, tuple[ResourceType, Any]]", MappingProxyType({}))
-"""What tables begin with that most guests need none of; they are replaced, never filled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,65 +26,51 @@ class GuestResource:
     rep: int
 
 
-class ResourceTable:
-    """The live handles of one guest instance, at most `limit` at once."""
+class ResourceTable(HandleTable):
+    """The live handles of one guest instance, at most `limit` at once.
 
-    # What most guests never need is made with the first of it: every call has a table.
-    _last = 0
-    _lent = NO_HANDLES
-    borrowed = NOTHING
-    """What was lent to the guest, by handle."""
-    moving: Sequence[Any] = ()
-    """Objects taken by a lift that did not come to its end; `close_all` closes them."""
+    The base class (`_native/table.c`) holds them, and has what nearly every call does: `insert_own(resource, object)`, which
+    gives a new handle, and `take_own(resource, handle)`, which gives the object of a handle and uses it up.
+    """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.owned: dict[int, tuple[ResourceType, Any]] = {}
-        """What is the guest's, by handle."""
+    __slots__ = ()
 
     def __len__(self) -> int:
-        return len(self.owned) + len(self.borrowed)
+        return len(self.owned) + len(self.borrowed or ())
 
     def insert(self, resource: ResourceType, obj: Any, *, own: bool = True) -> int:
-        """A new handle to `obj`: the guest's own, or lent to it for one export call (`own=False`, to be dropped before
-        `end_call`).  What the guest itself defines is not lent by handle: it gets its own number back.
+        """A new handle to `obj`: the guest's own, or lent to it for one export call (`own=False`).
 
         Traps over the limit, and closes the object if it was to be the guest's.
         """
-        if not own and type(obj) is GuestResource:
-            return obj.rep
-        handle = self._last + 1
-        if len(self.owned) + len(self.borrowed) >= self._limit or handle > MAX_HANDLE:
-            if own:
-                _close(obj)
-            raise Trap(f"the guest holds {len(self)} resource handles, its limit", "resource-limit")
-        if own:
-            self.owned[handle] = (resource, obj)
-        else:
-            self.borrowed = self.borrowed or {}
-            self.borrowed[handle] = (resource, obj)
-        self._last = handle
-        return handle
+        return self.insert_own(resource, obj) if own else self.lend(resource, obj)
 
-    def take_own(self, resource: ResourceType, handle: int) -> Any:
-        """The object of an owned handle, which is used up; closing the object is the caller's from now on."""
-        entry = self.owned.pop(handle, None)
-        if entry is None or handle in self._lent or (entry[0] is not resource and entry[0] != resource):
-            raise self._refusal("move", resource, handle, entry)
-        return entry[1]
+    def lend(self, resource: ResourceType, obj: Any) -> int:
+        """A handle that is lent to the guest for one export call, to be dropped before `end_call`.  What the guest itself
+        defines is not lent by handle: it gets its own number back."""
+        if type(obj) is GuestResource:
+            return obj.rep
+        handle = self.last + 1
+        if len(self) >= self.limit or handle > MAX_HANDLE:
+            raise self._too_many()
+        self.borrowed = self.borrowed or {}
+        self.borrowed[handle] = (resource, obj)
+        self.last = handle
+        return handle
 
     def borrow(self, resource: ResourceType, handle: int) -> Any:
         """The object of a handle, which stays lent (neither moved nor dropped) until `end_host_call`."""
-        entry = self.owned.get(handle) or self.borrowed.get(handle)
-        if entry is None or (entry[0] is not resource and entry[0] != resource):
+        entry = self.owned.get(handle) or (self.borrowed and self.borrowed.get(handle))
+        if not entry or (entry[0] is not resource and entry[0] != resource):
             raise self._refusal("use", resource, handle, None)
-        self._lent = self._lent or set()
-        self._lent.add(handle)
+        if self.lent is None:
+            self.lent = set()
+        self.lent.add(handle)
         return entry[1]
 
     def end_host_call(self) -> None:
         """Takes back everything that the guest lent to a host function."""
-        self._lent = NO_HANDLES
+        self.lent = None
 
     def end_call(self) -> None:
         """Ends a call of one of the guest's exports; traps if the guest still holds what was lent to it."""
@@ -102,12 +83,12 @@ class ResourceTable:
         Returns what the guest itself defines: its destructor is the caller's to call.
         """
         entry = self.owned.pop(handle, None)
-        if entry is None and handle in self.borrowed and handle not in self._lent:
-            lent = self.borrowed[handle]
-            if lent[0] == resource:
-                del self.borrowed[handle]
-                return None
-        if entry is None or handle in self._lent or (entry[0] is not resource and entry[0] != resource):
+        lent = self.lent is not None and handle in self.lent
+        held = self.borrowed.get(handle) if entry is None and self.borrowed and not lent else None
+        if self.borrowed and held is not None and held[0] == resource:
+            del self.borrowed[handle]
+            return None
+        if entry is None or lent or (entry[0] is not resource and entry[0] != resource):
             raise self._refusal("drop", resource, handle, entry)
         if type(entry[1]) is GuestResource:
             return entry[1]
@@ -127,9 +108,9 @@ class ResourceTable:
 
     def close_all(self) -> None:
         """Closes every object that the table owns, the newest first; raises the first error once all are closed."""
-        objects = [*(obj for _, obj in self.owned.values()), *self.moving]
+        objects = [*(obj for _, obj in self.owned.values()), *(self.moving or ())]
         self.owned.clear()
-        self.borrowed, self.moving, self._lent = NOTHING, (), NO_HANDLES
+        self.borrowed = self.moving = self.lent = None
         failed: BaseException | None = None
         for obj in reversed(objects):
             try:
@@ -142,14 +123,26 @@ class ResourceTable:
     def _refusal(self, verb: str, resource: ResourceType, handle: int, entry: tuple[ResourceType, Any] | None) -> Trap:
         if entry is not None:
             self.owned[handle] = entry
-        found = self.owned.get(handle) or self.borrowed.get(handle)
-        if found is None:
+        found = self.owned.get(handle) or (self.borrowed and self.borrowed.get(handle))
+        if not found:
             problem = "no such handle"
         elif found[0] != resource:
             problem = f"it is a {found[0]}"
         else:
-            problem = "it is lent to a running call" if handle in self._lent else "it is only borrowed"
+            problem = "it is lent to a running call" if self.lent and handle in self.lent else "it is only borrowed"
         return Trap(f"cannot {verb} handle {handle} as a {resource}: {problem}", "resource")
+
+    def _not_moved(self, resource: ResourceType, handle: int) -> Any:
+        """`take_own` refused."""
+        raise self._refusal("move", resource, handle, None)
+
+    def _full(self, obj: Any) -> int:
+        """`insert_own` refused."""
+        _close(obj)
+        raise self._too_many()
+
+    def _too_many(self) -> Trap:
+        return Trap(f"the guest holds {len(self)} resource handles, its limit", "resource-limit")
 
 
 def _close(obj: Any) -> None:
