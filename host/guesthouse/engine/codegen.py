@@ -70,6 +70,8 @@ class Body:
         self.name = name
         self.lines = [f"def {name}({parameters}):"]
         self.depth = 1
+        self.begin = ""
+        """A statement that has to come before the first block is planned, where not every value needs one."""
         self.uses: set[str] = set()
         """What the finished function needs at its beginning or end, by words of the generator that writes it."""
 

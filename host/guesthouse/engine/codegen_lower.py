@@ -158,15 +158,20 @@ class Lowerer:
     def _index(self, names: Sequence[str]) -> str:
         return self.source.constant("I", {name: index for index, name in enumerate(names)}, tuple(names))
 
+    def _begin(self) -> None:
+        self.body.uses.add("blocks")
+        if self.body.begin:
+            self.body.line(self.body.begin)
+
     def _block(self, align: int, size: str, place: Place) -> None:
         """Plans a block whose address and length go to `place`; its bytes are the next part."""
-        self.body.uses.add("blocks")
         self.body.line(f"blocks += ({align}, {size}, at, {place.parent}, {place.address})")
         self.body.line(f"at += {size}")
         self._set(place, "0")
 
     def _bytes(self, data: str, place: Place) -> None:
         length = place.names[place.offset + self.layout.word]
+        self._begin()
         self.body.line(f"{length} = len({data})")
         self._block(1, length, place)
         self.body.line(f"parts.append({data})")
@@ -175,6 +180,7 @@ class Lowerer:
         size, align = self.memory.size_align(element)
         length = place.names[place.offset + self.layout.word]
         self.body.line(f"if not isinstance({value}, sequence): refuse()")
+        self._begin()
         self.body.line(f"{length} = len({value})")
         numbers = self._numbers(element, value, length)
         index = "" if numbers else self.body.name_of("len(parts)", "k")
@@ -203,10 +209,12 @@ class Lowerer:
         names = self.fresh(slots)
         base = self.body.name_of("0", "o")
         inside = Lowerer(self.body, self.memory, self.memory)
+        begin, self.body.begin = self.body.begin, ""
         with self.body.block(f"for {item} in {value}:"):
             inside.lower(element, item, Place(names, 0, index, base, 0))
             self.body.line(f"{rows}.append({self.packed(slots, size, names)})")
             self.body.line(f"{base} += {size}")
+        self.body.begin = begin
         self.body.line(f"parts[{index}] = join({rows})")
 
     def _in_helper(self, kind: Type, value: str, place: Place) -> None:
@@ -220,7 +228,7 @@ class Lowerer:
             helper.lines.insert(1, "    resources = cx.resources")
         helper.line(f"return [{', '.join(names.values())}]")
         self.source.add(helper)
-        self.body.uses.add("blocks")
+        self._begin()
         targets = ", ".join(place.names[place.offset + slot.offset] for slot in slots)
         self.body.line(f"[{targets}] = {helper.name}(cx, {value}, blocks, parts, {place.parent}, {place.address})")
         self.body.line("at = blocks[-4] + blocks[-3]")
@@ -352,6 +360,8 @@ def generate_lower(
     source, memory = Source(LOWER_NAMES | {"complain": complain}), Layout()
     root = root_of(kinds, limit, memory, result)
     inside = Body(source, "", "")
+    if len(kinds) == 1 and cases_of(kinds[0]) and not root.spilled:
+        inside.begin = f"if parts is None: {root.begin()[0]}"
     lowerer = Lowerer(inside, root.layout, memory)
     names = lowerer.fresh(root.slots)
     if result:
@@ -365,9 +375,12 @@ def generate_lower(
     with body.block("try:"):
         for line in ["resources = cx.resources"] if "resources" in inside.uses else []:
             body.line(line)
-        for line in root.begin() if planned or root.spilled else []:
+        lazy = planned and inside.begin != ""
+        for line in ["parts = None"] if lazy else root.begin() if planned or root.spilled else []:
             body.line(line)
         body.lines += ["    " + line for line in inside.lines[1:]]
+        if lazy:
+            body.line(f"if parts is None: {root.end(lowerer.packed(root.slots, root.size, names), False)[0]}")
         for line in root.end(lowerer.packed(root.slots, root.size, names), planned):
             body.line(line)
     body.line(f"except Refused as error: raise complain(error, {'[value]' if result else 'value'}) from error")
