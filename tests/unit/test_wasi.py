@@ -24,7 +24,9 @@ from unit.wasi_world import MS, SECOND, World
 def test_every_function_in_abi_of_an_answered_interface_is_answered() -> None:
     """And nothing is answered that `abi/` does not have; every resource has its class."""
     clock = SimulatedClock()
-    interfaces = standard(clock, cache=MemoryCache(clock), topics=TopicBroker(), spawner=None, disposable=None, aws=None)  # type: ignore[arg-type]
+    interfaces = standard(
+        clock, cache=MemoryCache(clock), topics=TopicBroker(), spawner=None, disposable=None, aws=None
+    )  # type: ignore[arg-type]
     abi = Abi.load()
     answered = {(call.interface, call.function) for one in interfaces for call in one.host_calls() if call.core is None}
     resources = {name for one in interfaces for name in one.resources}
