@@ -124,7 +124,7 @@ class Dispatcher:
                 raise BodyTooLarge(f"the body is over {limits.request_bytes} bytes")
             args: tuple[Any, ...] = (("buffer", Buffer(body)),) if entry.takes_buffer else (body,)
         elif entry.takes_buffer:
-            args = (("buffer", Buffer(source=body, limit=limits.request_bytes)),)
+            args = (("buffer", Buffer(source=body, limit=limits.request_bytes, uploaded=True)),)
         else:
             raise BadRequest(f"{deployment.path} is built on the older interface: collect its body first")
         if self.draining:

@@ -7,6 +7,7 @@ the loop.  Nothing here knows HTTP: a web answer is a status, headers and bytes.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from guesthouse._native.api import DONE, FAILED
@@ -14,9 +15,9 @@ from guesthouse.dispatch.outcome import Outcome, result_of
 from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.engine.instance import Instance
 from guesthouse.errors import BadAnswer, Cancelled, DeadlineExceeded, GuesthouseError
-from guesthouse.interfaces.bytes import collect, peek
+from guesthouse.interfaces.bytes import buffer_of, collect, peek, stream
 from guesthouse.interfaces.invocation import Invocation, ResponseSink, WebRequest
-from guesthouse.interfaces.web import check_headers, check_status, finish_stream, stream_of
+from guesthouse.interfaces.web import BODILESS, check_headers, check_status, finish_stream, stream_of
 from guesthouse.telemetry import InvocationLog
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Running(Invocation):
     _log: InvocationLog | None = None
     _value: Any = None
     _status = 0
+    _sent = False
     _headers: list[tuple[str, str]] = []  # noqa: RUF012  # never changed in place
     _body = b""
     _patience: asyncio.Timeout
@@ -146,13 +148,33 @@ class Running(Invocation):
             return
         value = self._value
         async with asyncio.timeout(max(0.0, (self.deadline_ns - self._dispatcher.clock.monotonic_ns()) / 1e9)):
-            stream = stream_of(self)
-            if stream is None:
-                self._answer(await collect(value.body, self.limits.response_bytes))
+            streamed = stream_of(self)
+            if streamed is None:
+                await self._answer_later()
                 return
-            self._status = stream.status
+            self._status = streamed.status
             if not await finish_stream(self, value.status, value.headers, value.body):
                 raise BadAnswer(f"the raw stream ended with status {value.status}")
+
+    async def _answer_later(self) -> None:
+        """Makes the answer of a body that is still arriving: passed on as it comes, where somebody can receive that."""
+        body, sink, status = self._value.body, self.response, self._value.status
+        if sink is None or status in BODILESS or peek(body) is not None or buffer_of(body).uploaded:
+            self._answer(await collect(body, self.limits.response_bytes))
+            return
+        left = self.limits.response_bytes
+        async with aclosing(stream(body)) as pieces:
+            piece = await anext(pieces, b"")  # what fails before its first byte can still be told as what it is
+            self._status = check_status(status)
+            headers = check_headers(self._value.headers, self.limits.response_headers)
+            self._sent = True
+            await sink.start(status, headers)
+            while piece:
+                left -= len(piece)
+                if left < 0:
+                    raise BadAnswer(f"the body is over {self.limits.response_bytes} bytes")
+                await sink.send(piece)
+                piece = await anext(pieces, b"")
 
     async def _run_closers(self) -> None:
         closers, self._closers = self._closers or [], None
@@ -175,7 +197,7 @@ class Running(Invocation):
             instance.fuel_used,
             instance.peak_memory,
             dispatcher.clock.monotonic_ns() - self._started_ns,
-            self._states is not None and stream_of(self) is not None,
+            self._sent or (self._states is not None and stream_of(self) is not None),
         )
         if error is not None:
             lines = str(error).splitlines()

@@ -6,7 +6,7 @@ no more than `limit` bytes ever accepted from a source.  Must not know what the 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 from guesthouse.errors import BodyTooLarge, GuesthouseError, Unavailable
@@ -30,7 +30,7 @@ class Buffer:
     `on_close` is called once, when nobody needs the source any more (end, failure, or handle dropped).
     """
 
-    __slots__ = ("_at", "_data", "_left", "_on_close", "_skip", "_source", "failure")
+    __slots__ = ("_at", "_data", "_left", "_on_close", "_skip", "_source", "failure", "uploaded")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Buffer:
         *,
         limit: int | None = None,
         on_close: Callable[[], None] | None = None,
+        uploaded: bool = False,
     ) -> None:
         self._data = data
         self._at = 0
@@ -46,6 +47,8 @@ class Buffer:
         self._left = limit
         self._skip = 0
         self._on_close = on_close
+        self.uploaded = uploaded
+        """True where the caller is sending it, who may not read an answer before everything is sent."""
         self.failure: GuesthouseError | None = None
         """Why the source broke off; `None` while it is fine and after a regular end."""
 
@@ -163,7 +166,7 @@ async def collect(data: Data, limit: int) -> bytes:
     return found
 
 
-async def stream(data: Data) -> AsyncIterator[bytes]:
+async def stream(data: Data) -> AsyncGenerator[bytes, None]:
     """The bytes of `data` as they arrive; raises what the source failed with after the bytes before it."""
     found = peek(data)
     if found is not None:
