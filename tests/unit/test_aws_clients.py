@@ -9,9 +9,9 @@ import pytest
 
 from aws_relay import Relay
 from aws_server import KEYS, REGION, ROLE
-from guesthouse.errors import BadRequest
 from guesthouse.net.aws import AwsClients, AwsConfig, AwsFailure, AwsRequest, Credentials
 from guesthouse.net.aws_session import MOST_CLIENTS
+from upstream import Steps, Upstream, response
 
 TOKEN = Credentials("ASIATOKEN", "a-secret-key", "a-session-token")
 GET = AwsRequest("s3", "get_object", KEYS, REGION, {"Bucket": "shelf", "Key": "k"})
@@ -260,6 +260,27 @@ def test_a_call_ends_with_its_timeout(relay):
     assert (found.kind, str(found)) == ("timeout", "no answer from s3 within 200 ms")
 
 
+def test_a_body_ends_with_the_timeout_of_its_call(bench):
+    """However much of it has come by then: a server could send it by the byte, and keep the slot."""
+
+    async def work():
+        answers = iter([response(b""), Steps(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nx")()])
+        async with Upstream(lambda _: next(answers)) as upstream:
+            clients = AwsClients(AwsConfig(KEYS, upstream.url()))
+            (await clients.call(GET)).body.close()  # making the client takes its time
+            answer = await clients.call(AwsRequest("s3", "get_object", KEYS, REGION, GET.parameters, timeout_ms=1_500))
+            async with asyncio.timeout(30):
+                assert await anext(answer.body) == b"x"
+                with pytest.raises(TimeoutError):
+                    await anext(answer.body)
+            answer.body.close()
+            assert clients.slots._shares == {}
+            await clients.close()
+
+    runner, _ = bench
+    runner.run(work())
+
+
 def test_a_function_that_waits_leaves_room_for_the_others(relay):
     """A quarter of the slots is a function's, half of them a namespace's."""
     answering = threading.Event()
@@ -357,48 +378,3 @@ def test_a_text_is_bounded(relay):
     found = failure(relay)
     assert found.kind == "malformed"
     assert len(str(found)) < 1_100
-
-
-# -- configuration
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "localhost",
-        "ftp://x",
-        "http://",
-        "http://a:b@c",
-        "http://x/?y",
-        "http://x/#y",
-        "http://x:99999",
-        "http://[x",
-    ],
-)
-def test_an_endpoint_that_is_none_is_refused(url):
-    """With what it should look like."""
-    for config in ({"endpoint_url": url}, {"endpoints": {"s3": url}}):
-        with pytest.raises(BadRequest, match="is not an endpoint"):
-            AwsConfig.of(**config)
-
-
-def test_a_service_that_is_not_called_is_refused():
-    """Somebody misspelt it."""
-    with pytest.raises(BadRequest, match="there is no service 'ddb'; the services are: dynamodb, "):
-        AwsConfig.of(endpoints={"ddb": "http://localhost"})
-
-
-def test_credentials_are_given_or_named_to_be_in_the_environment():
-    """Both halves, and from one place."""
-    assert AwsConfig.of().credentials is None
-    assert AwsConfig.of(access_key_id="a", secret_access_key="b").credentials == Credentials("a", "b")
-    found = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
-    assert AwsConfig.of(environment=found).credentials == Credentials("a", "b", "c")
-    for half in ({"access_key_id": "a"}, {"secret_access_key": "b"}):
-        with pytest.raises(BadRequest, match="both"):
-            AwsConfig.of(**half)
-    with pytest.raises(BadRequest, match="not both"):
-        AwsConfig.of(access_key_id="a", secret_access_key="b", environment=found)
-    with pytest.raises(BadRequest, match="set AWS_ACCESS_KEY_ID"):
-        AwsConfig.of(environment={"AWS_ACCESS_KEY_ID": "a"})

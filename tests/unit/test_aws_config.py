@@ -94,3 +94,48 @@ def test_secrets_are_not_shown():
         assert "hush" not in shown
         assert "token=" not in shown
         assert "'token'" not in shown
+
+
+# -- configuration
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost",
+        "ftp://x",
+        "http://",
+        "http://a:b@c",
+        "http://x/?y",
+        "http://x/#y",
+        "http://x:99999",
+        "http://[x",
+    ],
+)
+def test_an_endpoint_that_is_none_is_refused(url):
+    """With what it should look like."""
+    for config in ({"endpoint_url": url}, {"endpoints": {"s3": url}}):
+        with pytest.raises(BadRequest, match="is not an endpoint"):
+            AwsConfig.of(**config)
+
+
+def test_a_service_that_is_not_called_is_refused():
+    """Somebody misspelt it."""
+    with pytest.raises(BadRequest, match="there is no service 'ddb'; the services are: dynamodb, "):
+        AwsConfig.of(endpoints={"ddb": "http://localhost"})
+
+
+def test_credentials_are_given_or_named_to_be_in_the_environment():
+    """Both halves, and from one place."""
+    assert AwsConfig.of().credentials is None
+    assert AwsConfig.of(access_key_id="a", secret_access_key="b").credentials == Credentials("a", "b")
+    found = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_SESSION_TOKEN": "c"}
+    assert AwsConfig.of(environment=found).credentials == Credentials("a", "b", "c")
+    for half in ({"access_key_id": "a"}, {"secret_access_key": "b"}):
+        with pytest.raises(BadRequest, match="both"):
+            AwsConfig.of(**half)
+    with pytest.raises(BadRequest, match="not both"):
+        AwsConfig.of(access_key_id="a", secret_access_key="b", environment=found)
+    with pytest.raises(BadRequest, match="set AWS_ACCESS_KEY_ID"):
+        AwsConfig.of(environment={"AWS_ACCESS_KEY_ID": "a"})

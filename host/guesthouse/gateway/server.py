@@ -36,7 +36,20 @@ log = logger("gateway")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves the process's signals to us."""
+    """uvicorn's server, which leaves the process's signals to us, and ends when it is told to."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._left = asyncio.Event()
+
+    def leave(self) -> None:
+        """Begins to end it."""
+        self.should_exit = True
+        self._left.set()
+
+    async def main_loop(self) -> None:
+        """Waits for that; uvicorn would look ten times a second."""
+        await self._left.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,7 +113,7 @@ class Gateway:
             await self._drain()
         finally:
             self._app.streams.stop()
-            server.should_exit = True
+            server.leave()
             stopping.cancel()
             try:
                 await self._close(server, serving)

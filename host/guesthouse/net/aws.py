@@ -138,10 +138,12 @@ class AwsAnswer(NamedTuple):
 class AwsBody:
     """A body that arrives while it is read; keeps its slot until it is closed.
 
-    Raises `TimeoutError` where the service is too slow, and `AwsFailure` where the body breaks off.
+    Raises `TimeoutError` where it is not all there by the call's timeout, and `AwsFailure` where it breaks off.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]], close: Callable[[], None]) -> None:
+    def __init__(self, read: Callable[[], Awaitable[bytes]], close: Callable[[], None], until: float) -> None:
+        """`until` is in the loop's time."""
+        self._until = until
         self._read = read
         self._close: Callable[[], None] | None = close
 
@@ -149,7 +151,8 @@ class AwsBody:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await self._read()
+        async with asyncio.timeout_at(self._until):
+            chunk = await self._read()
         if not chunk:
             raise StopAsyncIteration
         return chunk

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -92,10 +93,12 @@ class AwsSession:
         self._session.warm_up_loader_caches("sts")
         self._clients: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._making = asyncio.Lock()
+        self._in_thread = threading.Lock()
 
     async def call(self, request: AwsRequest, done: Callable[[], None]) -> AwsAnswer:
         """Calls an operation; `done` is called once when an answer that streams is closed.  Raises `AwsFailure`."""
         call = Call(request)
+        until = asyncio.get_running_loop().time() + request.timeout_ms / 1000
         token = CALL.set(call)
         try:
             client = await self._client(request.service, request.region)
@@ -105,7 +108,7 @@ class AwsSession:
         finally:
             CALL.reset(token)
         for name in BODIES & fields.keys():
-            return AwsAnswer(fields, b"", _body(fields.pop(name), request, done))
+            return AwsAnswer(fields, b"", _body(fields.pop(name), request, done, until))
         return AwsAnswer(fields, call.raw, None)
 
     async def close(self) -> None:
@@ -116,7 +119,7 @@ class AwsSession:
     async def _client(self, service: str, region: str) -> Any:
         key = service, region
         if key not in self._clients:
-            async with self._making:  # botocore's session is for one thread at a time
+            async with self._making:
                 if key not in self._clients:
                     self._clients[key] = await asyncio.to_thread(self._make, service, region)
                     while len(self._clients) > MOST_CLIENTS:
@@ -131,7 +134,8 @@ class AwsSession:
             config, endpoint = self._client_config(service), self._config.endpoint(service)
             return await self._session.create_client(service, region, endpoint_url=endpoint, config=config).__aenter__()
 
-        return asyncio.run(make())  # nothing in a client belongs to the loop that it was made on
+        with self._in_thread:  # whoever waited for the one before may have been cancelled, which ends no thread
+            return asyncio.run(make())  # nothing in a client belongs to the loop that it was made on
 
     def _client_config(self, service: str) -> Any:
         own = self._config.endpoint(service) is not None
@@ -178,7 +182,7 @@ def _keep_answer(response_dict: dict[str, Any], **_: Any) -> None:
         call.raw, response_dict["body"] = response_dict["body"], b"{}"
 
 
-def _body(stream: Any, request: AwsRequest, done: Callable[[], None]) -> AwsBody:
+def _body(stream: Any, request: AwsRequest, done: Callable[[], None], until: float) -> AwsBody:
     async def read() -> bytes:
         try:
             with as_botocore(""):
@@ -194,7 +198,7 @@ def _body(stream: Any, request: AwsRequest, done: Callable[[], None]) -> AwsBody
         stream.close()
         done()
 
-    return AwsBody(read, close)
+    return AwsBody(read, close, until)
 
 
 def _failure(error: Exception, request: AwsRequest) -> AwsFailure:
