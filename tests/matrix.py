@@ -14,12 +14,9 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-
-if TYPE_CHECKING:
-    from guesthouse.engine.instance import Instance
 
 FORMS = ("wasip2", "wasip1", "unknown-unknown")
 DRAFTS = frozenset[tuple[str, str]]()
@@ -59,26 +56,28 @@ class Matrix:
 
     def watch(self) -> None:
         """Notes from now on what guests call and what is called of them."""
+        from guesthouse.dispatch.running import Running
         from guesthouse.engine.instance import Instance
 
-        lower, result = Instance._lower, Instance.result
+        lower, finish = Instance._lower, Running._finish
 
         def noting_lower(instance: Instance, slot: Any, value: Any) -> None:
             lower(instance, slot, value)
-            self._note(instance, slot.interface, slot.function)
+            self._note(instance.context, slot)
 
-        def noting_result(instance: Instance) -> Any:
-            value = result(instance)
-            self._note(instance, instance.callee.export.interface, instance.callee.export.function)
-            return value
+        def noting_finish(running: Running) -> Any:
+            outcome = finish(running)
+            if outcome.error is None:
+                self._note(running, running._entry.callee.export)
+            return outcome
 
-        Instance._lower, Instance.result = noting_lower, noting_result  # type: ignore[method-assign]
+        Instance._lower, Running._finish = noting_lower, noting_finish  # type: ignore[method-assign]
 
-    def _note(self, instance: Instance, interface: str, function: str) -> None:
-        deployment = getattr(instance.context, "deployment", None)
+    def _note(self, invocation: Any, function: Any) -> None:
+        deployment = getattr(invocation, "deployment", None)
         form = forms_by_digest().get(getattr(deployment, "digest", ""))
-        if form is not None and interface.startswith("momento:"):
-            self._seen.add((interface, function, form))
+        if form is not None and function.interface.startswith("momento:"):
+            self._seen.add((function.interface, function.function, form))
 
     def ended(self, test: str, passed: bool) -> None:
         """Counts what was seen for a test that passed."""

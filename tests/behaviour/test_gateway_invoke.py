@@ -17,6 +17,7 @@ from gateway_server import (
     read_all,
     read_answers,
     read_until,
+    send,
     serving,
 )
 from guesthouse.errors import AdmissionFull, Cancelled, DeadlineExceeded, Trap
@@ -261,6 +262,27 @@ def test_thousand_requests_on_one_connection(server: Server) -> None:
     with server.connect() as sock:
         sock.sendall(one * 1000)
         assert read_answers(sock, 1000) == [(200, b"abc")] * 1000
+
+
+def test_what_came_before_a_request_is_not_counted_as_its_headers(server: Server) -> None:
+    """Many small requests may arrive at once, and half of another one behind them."""
+    one = b"POST /functions/default/echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"
+    for _ in range(5):  # how the bytes are cut into reads is the kernel's business
+        with server.connect() as sock:
+            sock.sendall(one * 1000 + one[:30])
+            assert read_answers(sock, 1000) == [(200, b"abc")] * 1000
+            sock.sendall(one[30:])
+            assert read_answers(sock, 1) == [(200, b"abc")]
+
+
+def test_headers_behind_another_request_have_their_bound_all_the_same(server: Server) -> None:
+    """Also where both came in one read, and where they never end."""
+    first = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    large = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"x" * 40_000
+    for behind in (large + b"\r\n\r\n", large + b"x" * 1_000_000):
+        with server.connect() as sock:
+            send(sock, first + behind)
+            assert [status for status, _ in read_answers(sock, 2)] == [200, 431]
 
 
 def test_http_1_0_is_answered_and_closed(server: Server) -> None:

@@ -61,6 +61,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._read_bytes = 0
+        self._behind = self._began_behind = False  # another request has ended in this read; had, when this one began
         self._asks_upgrade = False
         self._url = b""
         self._fields: list[tuple[str, bytes]] = []
@@ -136,6 +137,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
         if self._over:
             return  # what a refused client still sends
         size = self._read_bytes = len(data)
+        self._behind = False
         try:
             while data:
                 try:
@@ -165,7 +167,8 @@ class Protocol(Deadlines, HttpToolsProtocol):
         self.idle_since = 0.0
         self.head_since = self.head_since or self.watch.now
         self._in_head = True
-        self._head_bytes = 0
+        self._began_behind = self._behind
+        self._head_bytes = -self._read_bytes if self._behind else 0  # what came before it in this read is not its own
         self._url = b""
         self._fields = []
         self._host = None
@@ -218,6 +221,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
+        self._behind = True
         exchange = self.receiving
         if exchange is None or (self._asks_upgrade and exchange.length != 0 and self.parser.should_upgrade()):
             return  # the parser takes the body behind an upgrade for another protocol; see `_ignore_upgrade`
@@ -257,7 +261,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
             raise BadRequest("a connection can be asked to upgrade once")
         if len(fields) > limits.header_count:
             raise HeadersTooLarge(f"there are over {limits.header_count} headers")
-        if self._head_bytes + self._read_bytes > limits.header_bytes:
+        if self._began_behind or self._head_bytes + self._read_bytes > limits.header_bytes:
             self._measure_head()
         if version != "1.1" and (version != "1.0" or self._length is None):
             raise BadRequest("this is not HTTP/1.1")
