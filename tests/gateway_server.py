@@ -47,10 +47,7 @@ class Outcome:
 class Later:
     """An invocation that is not over at once."""
 
-    run: Callable[[], Awaitable[Outcome]]
-
-    async def wait(self) -> Outcome:
-        return await self.run()
+    wait: Callable[[], Awaitable[Outcome]]
 
 
 Body = bytes | AsyncIterator[bytes]
