@@ -99,6 +99,9 @@ class Matrix:
             "",
             "Every function of every Momento interface, called by a guest in every form, and the test that asserts what it",
             "answers. `make matrix` runs the tests and writes this page; CI fails where a cell is empty.",
+            "",
+            "WASI, which guests reach through Rust's standard library and which differs by form, has its tests in",
+            "[test_wasi.py](../tests/unit/test_wasi.py) and [test_wasi_preview1.py](../tests/unit/test_wasi_preview1.py).",
         ]
         last = ""
         for interface, function in rows():
