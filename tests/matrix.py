@@ -2,7 +2,7 @@
 
 A pytest plugin, which imports what it watches only when it is asked to.  It watches the host calls that guests of the
 workspace make, and the exports of theirs that are called, and counts them for the tests that pass.  Of several tests a
-cell names the most telling one: that which touches the fewest functions.
+cell names the most telling one: of a file that is about the interface, and which touches the fewest functions.
 
     pytest --matrix docs/matrix.md tests/behaviour     writes the page
     pytest --matrix-check tests/behaviour              fails where a cell is empty
@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 FORMS = ("wasip2", "wasip1", "unknown-unknown")
-DRAFTS = frozenset[tuple[str, str]]()
-"""Functions of the interfaces that no guest can call, with nothing here so far."""
+VAGUE = frozenset({"function", "guest", "support"})
+"""Words of interfaces' names that say nothing about what they are."""
 OLDER = ("momento:functions/", "momento:host/")
 Cell = tuple[str, str, str]
 """Interface, function, form."""
@@ -44,7 +44,7 @@ def rows() -> Iterator[tuple[str, str]]:
         interface = abi.find(name)
         assert interface is not None
         if name.startswith("momento:"):
-            yield from ((name, function) for function in interface.functions if (name, function) not in DRAFTS)
+            yield from ((name, function) for function in interface.functions)
 
 
 class Matrix:
@@ -117,7 +117,9 @@ class Matrix:
     def _proof(self, cell: Cell) -> str:
         if cell not in self._proofs:
             return "**none**"
-        test = min(self._proofs[cell])[1].partition("[")[0]
+        words = [word for word in cell[0].partition("/")[2].partition("@")[0].split("-") if word not in VAGUE]
+        about = [(not any(word in test for word in words), count, test) for count, test in self._proofs[cell]]
+        test = min(about)[2].partition("[")[0]
         file, _, name = test.partition("::")
         return f"[{name.replace('::', ' ')}](../{file})"
 
