@@ -47,7 +47,7 @@ def test_ten_megabytes_of_brackets_are_refused_quickly(bomb: bytes) -> None:
     began = thread_time()
     with pytest.raises(BadRequest):
         parse(bomb, Anything)
-    assert thread_time() - began < 0.25  # a machine that runs other tests beside this one
+    assert thread_time() - began < 1  # a machine that runs other tests beside this one
 
 
 @pytest.mark.parametrize("bomb", [b"[" * 1_000_000, b'{"inline_wasm":' * 100_000])

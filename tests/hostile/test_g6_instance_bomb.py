@@ -40,5 +40,5 @@ def test_a_bomb_is_refused_at_once(host: Host, bomb: str) -> None:
     began = time.process_time()
     with pytest.raises(InvalidModule):
         host.deploy("bomb", wasm)
-    assert time.process_time() - began < 1 + LATE
+    assert time.process_time() - began < 4 + LATE
     assert host.inner.registry.get("default", "bomb") is None

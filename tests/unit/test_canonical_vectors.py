@@ -287,7 +287,7 @@ class TestBudget:
         before = time.process_time()
         with trap("lift-budget"):
             lift(cx, [64])
-        assert time.process_time() - before < 0.2
+        assert time.process_time() - before < 1
 
     @pytest.mark.parametrize("kind", [STRING, BYTES, ListType(Primitive("u32")), ListType(momento.HEADER)], ids=str)
     def test_the_budget_is_charged_before_anything_is_allocated(self, kind: Type) -> None:

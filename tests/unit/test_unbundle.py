@@ -127,7 +127,7 @@ def test_damaged_guests_do_no_harm(path: Path, data: st.DataObject) -> None:
     begin = time.process_time()
     with suppress(InvalidModule):
         unbundle(bytes(wasm))
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 3
 
 
 @settings(max_examples=200, deadline=None)

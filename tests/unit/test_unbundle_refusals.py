@@ -155,7 +155,7 @@ def test_g6_a_component_with_a_thousand_core_instances_is_refused_at_once() -> N
         begin = time.process_time()
         with pytest.raises(InvalidModule, match="more than 256 core instances"):
             unbundle(wasm)
-        assert time.process_time() - begin < 1
+        assert time.process_time() - begin < 3
 
 
 def test_many_core_modules_are_refused_before_they_are_read() -> None:
