@@ -3,7 +3,8 @@
 
     guests/build.py                    build with the cargo and rustc on PATH into guests/prebuilt
     guests/build.py --out DIR          the same into another folder; guests/prebuilt stays as it is
-    guests/build.py --only NAME...     build just these, and take new dependencies into Cargo.lock
+    guests/build.py --only NAME...     build just these, and take new dependencies into Cargo.lock: while you write one
+                                       (cargo unites the features of what it builds together, so commit a whole build)
     guests/build.py --check            name the guests whose sources changed since prebuilt was built
 
 A guest is a crate in examples/, tests/ or hostile/. What cargo does not know about it stands in its Cargo.toml:
