@@ -247,7 +247,7 @@ def test_a_token_that_is_over_or_forged_is_401_everywhere(shop: Shop, open_shop:
     """And the problem says which; nobody falls back to what those without a token may do."""
     for place in (shop, open_shop):
         short, token = place.vend(ALL, seconds=1), place.vend(ALL)
-        until(lambda: place.ask("POST", FUNCTION + "echo", b"", short).status == 401, "the token did not end")  # noqa: B023
+        until(lambda: place.ask("POST", FUNCTION + "echo", b"", short).status == 401, "the token did not end")  # noqa: B023  # called before the loop goes on
         forged = token[:-2] + ("A" if token[-2] != "A" else "B") + token[-1]
         for shown, because in ((short, "expired"), (forged, "not one of this host"), ("ghd_", "not one of this host")):
             for method, path in (("POST", FUNCTION + "echo"), ("GET", "/functions/manage"), ("GET", "/metrics")):
@@ -291,7 +291,7 @@ def test_rotating_beside_the_server_keeps_tokens_and_revoking_ends_them(shop: Sh
     said = guesthouse("token", "rotate-key", "--revoke", *where(shop))
     assert (said.status, "worthless" in said.err + said.out) == (0, True)
     for token in (old, new):
-        until(lambda: shop.ask("POST", FUNCTION + "echo", b"", token).status == 401, "not revoked")  # noqa: B023
+        until(lambda: shop.ask("POST", FUNCTION + "echo", b"", token).status == 401, "not revoked")  # noqa: B023  # called before the loop goes on
     assert shop.ask("POST", FUNCTION + "echo", b"", shop.vend(ALL)).status == 200
     assert shop.as_owner("GET", "/functions/manage").status == 200
 

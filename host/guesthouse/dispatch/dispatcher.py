@@ -15,7 +15,7 @@ from typing import Any
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.dispatch.outcome import Outcome
-from guesthouse.dispatch.prepared import Entry, Prepared
+from guesthouse.dispatch.prepared import Prepared
 from guesthouse.dispatch.running import Running
 from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
 from guesthouse.engine.pool import InstancePool
@@ -150,8 +150,10 @@ class Dispatcher:
             )
         entry = prepared.function(interface, function)
         entry.check_handles(args)
-        running = self._admit(prepared, entry, "call")
-        return running.start(args, on_loop=on_loop) or running
+        if self.draining:
+            raise Draining
+        running = Running(self, prepared, entry, "call", self.new_id())
+        return running.start(args, on_loop) or running
 
     async def run_spawned(
         self, deployment: Deployment, payload: bytes, invocation_id: str, root: str, depth: int
@@ -246,15 +248,3 @@ class Dispatcher:
             complete_spawn(outcome, running)
         else:
             self.spawner.root_ended(running.id)
-
-    def _admit(
-        self,
-        prepared: Prepared,
-        entry: Entry,
-        mode: str,
-        request: WebRequest | None = None,
-        sink: ResponseSink | None = None,
-    ) -> Running:
-        if self.draining:
-            raise Draining
-        return Running(self, prepared, entry, mode, self.new_id(), request, sink)

@@ -110,7 +110,7 @@ class AwsHttpSession:
         """The transport outlives it."""
 
     async def send(self, request: Any) -> Any:
-        """The answer to a request; see `AwsTransport.send`."""
+        """The answer to a request; see `AwsTransport.send`, which the class that is derived for a transport calls."""
         raise NotImplementedError
 
     async def close(self) -> None:

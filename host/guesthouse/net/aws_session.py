@@ -52,7 +52,7 @@ CALL: ContextVar[Call] = ContextVar("aws_call")
 """The call that the current task makes: botocore has no other way to hand it to a signer."""
 
 
-class CallersCredentials(AioCredentials):  # type: ignore[misc]
+class CallersCredentials(AioCredentials):  # type: ignore[misc]  # aiobotocore has no types
     """The credentials of whoever calls."""
 
     def __init__(self) -> None:

@@ -45,7 +45,7 @@ class AwsLambdaInterface(AwsInterface):
     name = "aws-lambda"
     service = "lambda"
     patterns = "FUNCTION or FUNCTION*, or an ARN"
-    resources = {(LAMBDA, "client"): Client, (LAMBDA_V1, "client"): Client}  # noqa: RUF012
+    resources = {(LAMBDA, "client"): Client, (LAMBDA_V1, "client"): Client}  # noqa: RUF012  # a ClassVar in the base class
 
     @host_call(LAMBDA, "[constructor]client")
     @host_call(LAMBDA_V1, "[constructor]client")

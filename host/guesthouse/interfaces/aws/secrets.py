@@ -84,7 +84,7 @@ class AwsSecretsInterface(AwsInterface):
     name = "aws-secrets"
     service = "secretsmanager"
     patterns = "NAME or NAME*, or an ARN"
-    resources = {(SECRETS, "client"): Client, (SECRETS_V1, "client"): Client}  # noqa: RUF012
+    resources = {(SECRETS, "client"): Client, (SECRETS_V1, "client"): Client}  # noqa: RUF012  # a ClassVar in the base class
 
     def __init__(self, clients: AwsClients, clock: Clock) -> None:
         super().__init__(clients, clock)
