@@ -41,6 +41,7 @@ from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.artefacts import ArtefactStore, load_host_key
 from guesthouse.registry.deployment import Deployment, Manifest
 from guesthouse.registry.disposable import DisposableTokens, signing_keys
+from guesthouse.registry.policy import FlowPolicy, RetryPolicy, Schedule, read_policy
 from guesthouse.registry.registry import FunctionState, Registry
 from guesthouse.registry.retention import KEEP_VERSIONS
 from guesthouse.registry.tokens import Tokens
@@ -209,11 +210,20 @@ class AsyncHost:
         limits: Mapping[str, int] | None = None,
         grants: Iterable[str] | None = None,
         topics: Iterable[str] = (),
+        retry: Mapping[str, Any] | None = None,
+        flow: Mapping[str, Any] | None = None,
+        schedule: Iterable[Mapping[str, Any]] = (),
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        arguments: Iterable[str] = (),
+        secrets: Iterable[str] = (),
+        image: str = "",
     ) -> Deployment:
         """Makes `wasm` (a component or a core module) the new version of a function.
 
         `limits` changes fields of `Limits`; `grants` names what the guest may use, the host's default if not given;
-        messages of `topics` start it, if it is a spawn function.
+        messages of `topics` start it, if it is a spawn function.  `retry`, `flow` and `schedule` have the words of
+        `RetryPolicy`, `FlowPolicy` and `Schedule`.  A command guest is given `arguments`, and `secrets` as files.
         Raises `InvalidModule` or `LinkError` with what stands in the way, `BadRequest` and `NotFound` for bad arguments.
         """
         self._check_open()
@@ -223,6 +233,14 @@ class AsyncHost:
             self.default_limits.with_changes(dict(limits or {})),
             self.default_grants if grants is None else frozenset(grants),
             frozenset(topics),
+            read_policy(RetryPolicy, retry or {}, "retry"),
+            read_policy(FlowPolicy, flow or {}, "flow"),
+            tuple(read_policy(Schedule, found, "schedule") for found in schedule),
+            dict(labels or {}),
+            dict(annotations or {}),
+            tuple(arguments),
+            frozenset(secrets),
+            image,
         )
         return await self.deployer.deploy(self.dispatcher, namespace, name, wasm, manifest)
 

@@ -42,6 +42,13 @@ def test_a_deploy_by_json_is_204(server: Server) -> None:
         "environment": {"A": "1", "B": {"literal": "2"}},
         "limits": {"deadline_ms": 200},
         "grants": ["cache"],
+        "retry": {"attempts": 3},
+        "flow": {"max_inflight": 8},
+        "schedule": [{"cron": "0 * * * *"}],
+        "labels": {"team": "news"},
+        "annotations": {"topic": "mail"},
+        "arguments": ["--fast"],
+        "secrets": ["api-key"],
     }
     assert put(server, document) == 204
     assert server.deployer.deployed == [
@@ -54,6 +61,13 @@ def test_a_deploy_by_json_is_204(server: Server) -> None:
             "limits": {"deadline_ms": 200},
             "grants": ["cache"],
             "topics": [],
+            "retry": {"attempts": 3},
+            "flow": {"max_inflight": 8},
+            "schedule": [{"cron": "0 * * * *"}],
+            "labels": {"team": "news"},
+            "annotations": {"topic": "mail"},
+            "arguments": ["--fast"],
+            "secrets": ["api-key"],
         }
     ]
 

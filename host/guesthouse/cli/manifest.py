@@ -65,6 +65,7 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 EMPTY: Manifest = {"description": "", "environment": {}, "limits": {}, "grants": None, "topics": []}
+"""What every manifest has; a file may say more (see `ManifestDocument`)."""
 
 
 def read_manifest(path: Path) -> Manifest:

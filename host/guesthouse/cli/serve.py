@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
@@ -168,29 +168,9 @@ class Deployments:
         self._host = host
         self._log = logger("serve")
 
-    async def deploy(
-        self,
-        name: str,
-        wasm: bytes,
-        *,
-        namespace: str,
-        description: str,
-        environment: Mapping[str, str],
-        limits: Mapping[str, int],
-        grants: Sequence[str] | None,
-        topics: Sequence[str],
-    ) -> Deployment:
+    async def deploy(self, name: str, wasm: bytes, *, namespace: str, **options: Any) -> Deployment:
         """A new version of a function."""
-        deployment = await self._host.deploy(
-            name,
-            wasm,
-            namespace=namespace,
-            description=description,
-            environment=environment,
-            limits=limits,
-            grants=grants,
-            topics=topics,
-        )
+        deployment = await self._host.deploy(name, wasm, namespace=namespace, **options)
         self._log.info("deployed", function=deployment.path, version=deployment.version, digest=deployment.digest)
         return deployment
 

@@ -37,6 +37,13 @@ class ManifestDocument(BaseModel):
     limits: dict[StrictStr, StrictInt] = Field(default_factory=dict)
     grants: list[StrictStr] | None = None
     topics: list[StrictStr] = Field(default_factory=list)
+    retry: dict[StrictStr, Any] = Field(default_factory=dict)
+    flow: dict[StrictStr, Any] = Field(default_factory=dict)
+    schedule: list[dict[StrictStr, Any]] = Field(default_factory=list)
+    labels: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+    annotations: dict[StrictStr, StrictStr] = Field(default_factory=dict)
+    arguments: list[StrictStr] = Field(default_factory=list)
+    secrets: list[StrictStr] = Field(default_factory=list)
 
     def options(self) -> dict[str, Any]:
         """The same as arguments of a deploy."""
@@ -49,6 +56,13 @@ class ManifestDocument(BaseModel):
             "limits": self.limits,
             "grants": self.grants,
             "topics": self.topics,
+            "retry": self.retry,
+            "flow": self.flow,
+            "schedule": self.schedule,
+            "labels": self.labels,
+            "annotations": self.annotations,
+            "arguments": self.arguments,
+            "secrets": self.secrets,
         }
 
 

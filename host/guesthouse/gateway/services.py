@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.config import Config
@@ -134,13 +134,12 @@ class Deployer(Protocol):
         wasm: bytes,
         *,
         namespace: str,
-        description: str,
-        environment: Mapping[str, str],
-        limits: Mapping[str, int],
-        grants: Sequence[str] | None,
-        topics: Sequence[str],
+        **options: Any,
     ) -> Deployment:
-        """Compiles, checks and stores a new version; raises `InputError` for what cannot run here."""
+        """Compiles, checks and stores a new version; raises `InputError` for what cannot run here.
+
+        `options` are those of `ManifestDocument.options`.
+        """
 
     async def delete(self, name: str, *, namespace: str) -> bool:
         """Deletes a function with all its versions; whether there was one."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from guesthouse.errors import BadRequest, NotFound
 from guesthouse.limits import Limits
+from guesthouse.registry.policy import MOST_SCHEDULES, FlowPolicy, RetryPolicy, Schedule
 from guesthouse.registry.topics import check_topics
 
 NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,62}\Z")
@@ -17,6 +18,13 @@ MAX_GRANTS = 256
 """Grants of one deployment: each is compared with what the guest asks for."""
 MAX_GRANT_BYTES = 1024
 """Bytes of one grant: a pattern with a URL in it."""
+MOST_LABELS = 256
+"""Labels and annotations of one deployment, together."""
+MAX_LABEL_BYTES = 64 * 1024
+"""Of all labels, annotations and arguments together."""
+MOST_ARGUMENTS = 256
+SECRET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
+"""What can name a secret: a file name without a way out of its folder."""
 RESERVED_NAMESPACES = frozenset({"manage"})
 """Words that the URLs of the management routes need for themselves."""
 
@@ -39,6 +47,22 @@ class Manifest:
     """What it may use: `INTERFACE`, or `INTERFACE:PATTERN` for a part of it; `None` allows all that the host offers."""
     topics: frozenset[str] = frozenset()
     """Topics of its namespace whose messages start it, where it is a spawn function."""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """When a queued call is tried again."""
+    flow: FlowPolicy = field(default_factory=FlowPolicy)
+    """How much of it runs at once."""
+    schedules: tuple[Schedule, ...] = ()
+    """When it is called by itself, through the queue."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Words about it that clients show and select by; they change nothing."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """As labels, for longer texts."""
+    arguments: tuple[str, ...] = ()
+    """What a command guest finds behind its own name in its arguments."""
+    secrets: frozenset[str] = frozenset()
+    """Secrets of its namespace that it finds as files, where it is a command guest."""
+    image: str = ""
+    """What a client called the module when it deployed it by a name."""
 
     def granted(self, interface: str) -> tuple[str, ...] | None:
         """The patterns that the use of `interface` is restricted to: `None` for no restriction, `()` for no use at all."""
@@ -60,6 +84,20 @@ class Manifest:
             raise BadRequest("the environment is over 256 variables or 64 KiB")
         self._check_grants()
         check_topics(self.topics)
+        self._check_words()
+        if len(self.schedules) > MOST_SCHEDULES:
+            raise BadRequest(f"there are over {MOST_SCHEDULES} schedules")
+        for name in self.secrets:
+            if not SECRET.match(name):
+                raise BadRequest(f"the secret {name[:64]!r}: a name has letters, digits, '.', '_' and '-'")
+
+    def _check_words(self) -> None:
+        pairs = (*self.labels.items(), *self.annotations.items())
+        texts = [*(text for pair in pairs for text in pair), *self.arguments, self.image]
+        if len(pairs) > MOST_LABELS or len(self.arguments) > MOST_ARGUMENTS:
+            raise BadRequest(f"there are over {MOST_LABELS} labels and annotations, or {MOST_ARGUMENTS} arguments")
+        if any("\0" in text for text in texts) or sum(len(text.encode()) for text in texts) > MAX_LABEL_BYTES:
+            raise BadRequest(f"labels, annotations and arguments have no NUL, and {MAX_LABEL_BYTES} bytes at most")
 
     def _check_grants(self) -> None:
         """What can be said of grants without knowing the interfaces."""
@@ -81,7 +119,7 @@ class Deployment:
     digest: str
     """SHA-256 of the deployed bytes, in hexadecimal."""
     kind: str
-    """web, spawn, or library (exports that are only called from Python)."""
+    """web, spawn, command (a WASI program), or library (exports that are only called from Python)."""
     size: int
     """Length of the deployed bytes."""
     created_ms: int

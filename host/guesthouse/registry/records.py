@@ -7,6 +7,7 @@ from typing import Any
 
 from guesthouse.limits import Limits
 from guesthouse.registry.deployment import Deployment, Manifest
+from guesthouse.registry.policy import FlowPolicy, RetryPolicy, Schedule, read_policy, write_policy
 from guesthouse.storage.errors import StorageError
 
 COLUMNS = "namespace, name, version, digest, kind, size, created_ms, manifest, imports"
@@ -21,6 +22,14 @@ def to_row(deployment: Deployment) -> tuple[str | int, ...]:
         "limits": manifest.limits.changes(),
         "grants": None if manifest.grants is None else sorted(manifest.grants),
         "topics": sorted(manifest.topics),
+        "retry": write_policy(manifest.retry),
+        "flow": write_policy(manifest.flow),
+        "schedules": [write_policy(schedule) for schedule in manifest.schedules],
+        "labels": dict(manifest.labels),
+        "annotations": dict(manifest.annotations),
+        "arguments": list(manifest.arguments),
+        "secrets": sorted(manifest.secrets),
+        "image": manifest.image,
     }
     return (
         deployment.namespace,
@@ -54,7 +63,15 @@ def from_row(row: tuple[Any, ...]) -> Deployment:
                 environment=read["environment"],
                 limits=Limits().with_changes(read["limits"]),
                 grants=None if grants is None else frozenset(grants),
-                topics=frozenset(read.get("topics", ())),  # rows of version 0.1 have none
+                topics=frozenset(read.get("topics", ())),  # rows of version 0.1 have none of these
+                retry=read_policy(RetryPolicy, read.get("retry", {}), "retry"),
+                flow=read_policy(FlowPolicy, read.get("flow", {}), "flow"),
+                schedules=tuple(read_policy(Schedule, found, "schedule") for found in read.get("schedules", ())),
+                labels=read.get("labels", {}),
+                annotations=read.get("annotations", {}),
+                arguments=tuple(read.get("arguments", ())),
+                secrets=frozenset(read.get("secrets", ())),
+                image=read.get("image", ""),
             ),
             imports=frozenset(json.loads(imports)),
         )

@@ -1,0 +1,135 @@
+"""What the queue holds and what is written down of invocations: values, without any behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+Pairs = Sequence[tuple[str, str]]
+State = Literal["queued", "running", "succeeded", "failed", "dead", "cancelled", "lost"]
+Mode = Literal["web", "spawn", "async", "call"]
+LIVE: Final = frozenset({"queued", "running"})
+"""States of an invocation that has not ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Makes a call the same call for whoever repeats it: the digest of its key, and that of everything it asks for."""
+
+    key: bytes
+    """SHA-256 over namespace, name, whose token it is, and the key: nobody attaches to somebody else's call."""
+    request: bytes
+    """SHA-256 over method, path, query and body: another request with the same key is a mistake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedCall:
+    """One call of a function that was accepted for later: all that is needed to run it, also by another process."""
+
+    id: str
+    """Id of the invocation."""
+    namespace: str
+    name: str
+    method: str = "POST"
+    path: str | None = None
+    query: Pairs = ()
+    headers: Pairs = ()
+    token_id: str | None = None
+    body: bytes = b""
+    callback: str | None = None
+    """Where the result is sent; checked when it was accepted, and again when it is sent."""
+    call_id: str = ""
+    """What the caller wants it to be known by in callbacks; empty: its `id`."""
+    key: str | None = None
+    """Calls with the same key share a bound on how many run at once (`FlowPolicy.key_inflight`)."""
+    attempts: int | None = None
+    """Runs in all; `None`: what the deployment's policy says."""
+    queued_ms: int
+    """When it was accepted: milliseconds since 1970-01-01 UTC."""
+    due_ms: int = 0
+    """Not to be run before; 0: at once."""
+    parent: str | None = None
+    root: str = ""
+    """Id of the invocation that began the chain; empty: its own."""
+    depth: int = 0
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run one call, until it is settled or somebody else took it over."""
+
+    call: QueuedCall
+    attempt: int
+    """Which run this is, from 1."""
+    fence: int
+    """Rises with every lease of the call: what settles it with an older one is refused."""
+    strikes: int
+    """How many processes died while they ran it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is known of one invocation."""
+
+    id: str
+    namespace: str
+    name: str
+    mode: Mode
+    state: State
+    version: int = 0
+    """Of the function; 0 while it has not started."""
+    digest: str = ""
+    queued_ms: int | None = None
+    started_ms: int | None = None
+    """Of its last attempt; all times are milliseconds since 1970-01-01 UTC."""
+    answered_ms: int | None = None
+    ended_ms: int | None = None
+    attempts: int = 0
+    result: str = ""
+    """The word of `Outcome.result`."""
+    reason: str = ""
+    """Why it did not succeed, in the host's words (never a guest's)."""
+    note: str = ""
+    """What a spawn function said of its end."""
+    status: int = 0
+    """HTTP status that the function answered; 0: none."""
+    fuel: int | None = None
+    peak_memory: int = 0
+    duration_ns: int = 0
+    """Until the answer, of the last attempt."""
+    detached_ns: int = 0
+    """What the last attempt worked after its answer."""
+    host_calls: Mapping[str, int] = field(default_factory=dict)
+    """Calls of host interfaces by the interfaces' words."""
+    parent: str | None = None
+    root: str = ""
+    depth: int = 0
+    call_id: str = ""
+    due_ms: int = 0
+    """When it runs next, while it is queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The answer that an invocation ended with."""
+
+    status: int
+    headers: Pairs
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Callback:
+    """A result that has to be delivered somewhere; it is stored with the end of its call, so neither is lost alone."""
+
+    id: str
+    """Of the invocation whose result it is."""
+    namespace: str
+    name: str
+    url: str
+    headers: Pairs
+    """With those of the host: X-Call-Id and the like."""
+    attempts: int = 0
+    due_ms: int = 0
