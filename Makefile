@@ -2,8 +2,10 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 RUN    := $(VENV)/bin
+# Two processes: half of what the tests do is waiting, and each has an engine of its own.
+SIDE_BY_SIDE := -n 2 --dist worksteal
 
-.PHONY: help demo serve test matrix check bench guests bump-wasmtime clean
+.PHONY: help demo serve test crash soak matrix check bench guests bump-wasmtime clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -27,10 +29,17 @@ serve: $(VENV)/ready ## run a server on http://127.0.0.1:8080 with its state in 
 	@$(RUN)/guesthouse serve --data-dir .cache/data
 
 test: check ## all tests
-	@$(PYTHON) -m pytest $(PYTEST)
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) $(PYTEST)
+
+crash: $(VENV)/ready-test ## kill a server 500 times under load and compare what it acknowledged with what became of it
+	@PYTHONPATH=host:tests $(PYTHON) -m crash --kills 500
+
+soak: $(VENV)/ready-test ## the same 10,000 times, and the hostile tests for longer: for a night
+	@PYTHONPATH=host:tests $(PYTHON) -m crash --kills 10000
+	@TEST_SOAK=1 $(PYTHON) -m pytest tests/hostile tests/behaviour/test_f20_*.py
 
 matrix: $(VENV)/ready-test ## docs/matrix.md: which test proves which function of which interface
-	@$(PYTHON) -m pytest -q --matrix docs/matrix.md tests/behaviour
+	@$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) --matrix docs/matrix.md tests/behaviour
 
 check: $(VENV)/ready-test ## types, style and layers, no tests
 	@$(RUN)/ruff check .

@@ -1,4 +1,4 @@
-"""The guests that are measured: prebuilt ones, and two small ones in WebAssembly's text form."""
+"""The guests that are measured: prebuilt ones, and small ones in WebAssembly's text form."""
 
 from __future__ import annotations
 
@@ -45,6 +45,29 @@ _WAIT = f"""(module
     (call $forever)
     (i32.const 1024)))"""
 
+_SLEEP = """(module
+  (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $after (param i64) (result i32)))
+  (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536))
+  (func (export "%s#invoke") (param i32 i32 i32) (result i32)
+    (i32.store16 (i32.const 1024) (i32.const 200))
+    (i32.store8 (i32.const 1036) (i32.const 1))
+    (call $block (call $after (i64.const %d)))
+    (i32.const 1024)))"""
+
+_COMPUTE = """(module
+  (memory (export "memory") 2)
+  (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536))
+  (func (export "%s#invoke") (param i32 i32 i32) (result i32) (local $left i32)
+    (local.set $left (i32.const %d))
+    (loop $again
+      (i32.store (i32.const 2048) (i32.add (i32.load (i32.const 2048)) (local.get $left)))
+      (br_if $again (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    (i32.store16 (i32.const 1024) (i32.const 200))
+    (i32.store8 (i32.const 1036) (i32.const 1))
+    (i32.const 1024)))"""
+
 WAIT_WIT = """package bench:wait@1.0.0;
 interface wait {
   forever: func();
@@ -65,3 +88,13 @@ def copying_echo() -> bytes:
 def waiting() -> bytes:
     """A web function that calls `bench:wait/wait` (`WAIT_WIT`) and answers when that returns."""
     return bytes(wasmtime.wat2wasm(_WAIT))
+
+
+def sleeping(milliseconds: int) -> bytes:
+    """A web function that answers nothing, after so long."""
+    return bytes(wasmtime.wat2wasm(_SLEEP % (WEB, milliseconds * 1_000_000)))
+
+
+def computing(turns: int) -> bytes:
+    """A web function that goes through a loop so many times, and answers nothing."""
+    return bytes(wasmtime.wat2wasm(_COMPUTE % (WEB, turns)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -10,10 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlencode
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 30.0
@@ -38,10 +40,14 @@ class Server:
 
     def deploy(self, name: str, wasm: bytes, **limits: int) -> None:
         """Deploys a function under `limits` over HTTP."""
-        query = urlencode([("limits", f"{limit}={value}") for limit, value in limits.items()])
-        status, said = self.request("PUT", f"/functions/manage/default/{name}?{query}", wasm, "application/wasm")
+        self.deploy_with(name, wasm, limits=limits)
+
+    def deploy_with(self, name: str, wasm: bytes, **said: Any) -> None:
+        """Deploys a function with what a manifest can say."""
+        document = json.dumps({"inline_wasm": b64encode(wasm).decode(), **said}).encode()
+        status, answer = self.request("PUT", f"/functions/manage/default/{name}", document, "application/json")
         if not 200 <= status < 300:
-            raise SystemExit(f"deploying {name} was answered {status}: {said.decode(errors='replace')[:500]}")
+            raise SystemExit(f"deploying {name} was answered {status}: {answer.decode(errors='replace')[:500]}")
 
 
 @contextmanager
@@ -60,10 +66,10 @@ def guesthouse(**settings: str) -> Iterator[Server]:
 
 
 @contextmanager
-def bare() -> Iterator[Server]:
-    """The bare uvicorn echo."""
+def bare(*what: str) -> Iterator[Server]:
+    """The bare uvicorn: an echo, or what `benchmarks.bare` has by another word."""
     port = _free_port()
-    with _running([sys.executable, "-m", "benchmarks.bare", str(port)], port, "/", {}) as server:
+    with _running([sys.executable, "-m", "benchmarks.bare", str(port), *what], port, "/", {}) as server:
         yield server
 
 

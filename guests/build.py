@@ -10,7 +10,9 @@
 A guest is a crate in examples/, tests/ or hostile/. What cargo does not know about it stands in its Cargo.toml:
 
     [package.metadata.guest]
-    kind = "spawn"                     web (the default), spawn or library
+    kind = "spawn"                     web (the default), spawn or library, each with crate-type = ["cdylib"],
+    kind = "command"                   or a program with a main function, in the two forms that have WASI
+    shares = ["cat"]                   guests whose sources it uses too
     small-stack = true                 also build the form wasip2-small-stack
     unknown-unknown = "never sleeps"   how the form for wasm32-unknown-unknown differs from the others,
     unknown-unknown = false            or that there is no such form
@@ -36,7 +38,7 @@ from typing import Any
 WORKSPACE = Path(__file__).resolve().parent
 PREBUILT = WORKSPACE / "prebuilt"
 FOLDERS = ("examples", "tests", "hostile")
-KINDS = ("web", "spawn", "library")
+KINDS = ("web", "spawn", "library", "command")
 
 
 class Failure(Exception):
@@ -63,6 +65,7 @@ class Guest:
     kind: str
     small_stack: bool
     unknown: str | bool
+    shares: tuple[str, ...] = ()
 
     @property
     def hostile(self) -> bool:
@@ -77,7 +80,7 @@ class Guest:
         return f"{self.name}.{form.name}.wasm"
 
     def artifact(self) -> str:
-        return self.name.replace("-", "_") + ".wasm"
+        return (self.name if self.kind == "command" else self.name.replace("-", "_")) + ".wasm"
 
 
 def guests() -> list[Guest]:
@@ -86,14 +89,16 @@ def guests() -> list[Guest]:
 
 
 def read_guest(manifest: Path) -> Guest:
-    package: dict[str, Any] = tomllib.loads(manifest.read_text("utf-8"))["package"]
+    crate: dict[str, Any] = tomllib.loads(manifest.read_text("utf-8"))
+    package = crate["package"]
     about: dict[str, Any] = package.get("metadata", {}).get("guest", {})
     guest = Guest(
         name=package["name"],
         folder=manifest.parent,
         kind=about.get("kind", "web"),
         small_stack=about.get("small-stack", False),
-        unknown=about.get("unknown-unknown", True),
+        unknown=about.get("unknown-unknown", about.get("kind") != "command"),
+        shares=(*about.get("shares", ()), *(["../sdk"] if "guesthouse-guest" in crate.get("dependencies", {}) else [])),
     )
     if guest.kind not in KINDS:
         raise Failure(f"{guest.name}: kind {guest.kind!r} is none of {', '.join(KINDS)}")
@@ -102,7 +107,8 @@ def read_guest(manifest: Path) -> Guest:
 
 def source_digest(guest: Guest) -> str:
     """SHA-256 over path and content of each of the crate's files, the lock file and the workspace manifest."""
-    files = [path for path in guest.folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    folders = [guest.folder, *(guest.folder.parent / name for name in guest.shares)]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
     files += [WORKSPACE / "Cargo.lock", WORKSPACE / "Cargo.toml"]
     digest = hashlib.sha256()
     for name, path in sorted((path.relative_to(WORKSPACE).as_posix(), path) for path in files):

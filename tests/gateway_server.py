@@ -6,25 +6,35 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
-from typing import Any
+from itertools import count
+from typing import Any, cast
 
 import uvloop
 
-from guesthouse.config import Config, load
+from guesthouse.clock import SYSTEM_CLOCK
+from guesthouse.config import Config
+from guesthouse.config_sources import load
+from guesthouse.dispatch.dispatcher import Dispatcher
+from guesthouse.dispatch.flows import QueueState
+from guesthouse.dispatch.invocations import Invocations
+from guesthouse.dispatch.waiters import Waiters
 from guesthouse.errors import GuesthouseError, NotFound
 from guesthouse.gateway import Gateway, Services
 from guesthouse.interfaces.invocation import ResponseSink, WebRequest
 from guesthouse.interfaces.web.headers import check_headers
 from guesthouse.limits import Limits
+from guesthouse.queue.call import Output, QueuedCall, Record, State
+from guesthouse.queue.store import StoredQueue
 from guesthouse.registry.deployment import Deployment, Manifest
 from guesthouse.registry.disposable import DisposableTokens, signing_keys
 from guesthouse.registry.principal import FunctionPattern, Principal
 from guesthouse.registry.registry import FunctionState
+from guesthouse.storage.database import Database
 from guesthouse.telemetry import FunctionLogs, Metrics
 
 TIMEOUT = 10.0
@@ -98,6 +108,12 @@ class FakeRegistry:
     def list(self, namespace: str | None = None) -> list[Deployment]:
         return [found for found in self.deployments.values() if namespace in (None, found.namespace)]
 
+    def users(self, digest: str) -> frozenset[tuple[str, str]]:
+        return frozenset(key for key, found in self.deployments.items() if found.digest == digest)
+
+    def wasm(self, digest: str) -> bytes:
+        return b"\0asm\1\0\0\0"
+
     def show(self, namespace: str, name: str) -> FunctionState | None:
         found = self.get(namespace, name)
         return None if found is None else FunctionState(found, found.version, None)
@@ -129,16 +145,42 @@ class FakeTokens:
 
 
 @dataclass
+class FakeRunner:
+    """Runs nothing of what is queued; remembers what it was told of."""
+
+    woken: list[tuple[tuple[str, str], int]] = field(default_factory=list)
+    queues: list[QueueState] = field(default_factory=list)
+
+    def wake(self, function: tuple[str, str], due_ms: int = 0) -> None:
+        self.woken.append((function, due_ms))
+
+    def cancel(self, id: str) -> bool:
+        return False
+
+    async def states(self) -> Sequence[QueueState]:
+        return self.queues
+
+
+@dataclass
 class FakeDispatcher:
     """Functions in Python, by their names; remembers what it was asked."""
 
+    draining = False
+    waiting: frozenset[Any] = frozenset()
+    numbers: Iterator[int] = field(default_factory=count)
     functions: dict[str, Function] = field(default_factory=dict)
     requests: list[tuple[str, WebRequest]] = field(default_factory=list)
     drained: list[float] = field(default_factory=list)
     streams: bool = True
 
     def web_now(
-        self, deployment: Deployment, request: WebRequest, body: Body, sink: ResponseSink | None = None
+        self,
+        deployment: Deployment,
+        request: WebRequest,
+        body: Body,
+        sink: ResponseSink | None = None,
+        *,
+        invocation_id: str = "",
     ) -> Outcome | Later:
         self.requests.append((deployment.name, request))
         answer = self.functions.get(deployment.name, echo)(request, body, sink)
@@ -148,6 +190,12 @@ class FakeDispatcher:
 
     def takes_stream(self, deployment: Deployment) -> bool:
         return self.streams
+
+    def running(self) -> Sequence[str]:
+        return ()
+
+    def new_id(self) -> str:
+        return f"invocation-{next(self.numbers)}"
 
     async def drain(self, timeout_s: float) -> None:
         self.drained.append(timeout_s)
@@ -193,6 +241,17 @@ class Server:
         self.disposable = DisposableTokens(signing_keys(None))
         self.dispatcher = FakeDispatcher()
         self.deployer = FakeDeployer(self.registry)
+        self.database = Database(None)
+        self.queue = StoredQueue(self.database)
+        self.waiters = Waiters()
+        self.runner = FakeRunner()
+        self.invocations = Invocations(
+            self.queue,
+            cast("Dispatcher", self.dispatcher),
+            self.runner,
+            self.waiters,
+            check_callback=lambda deployment, url, allows: url,
+        )
         self.metrics = Metrics()
         self.logs = FunctionLogs()
         self.gateway: Gateway
@@ -245,6 +304,28 @@ class Server:
         self._loop.call_soon_threadsafe(call)
         return done.result(TIMEOUT)
 
+    def await_on_loop(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Runs `work` on the loop's thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
+
+    def invocation(self, state: str, *, namespace: str = "default", name: str = "echo") -> str:
+        """The id of an invocation of a function in this state: queued, dead or succeeded, with its output."""
+        return str(self.await_on_loop(self._invocation(state, namespace, name)))
+
+    async def _invocation(self, state: str, namespace: str, name: str) -> str:
+        invocation_id = self.dispatcher.new_id()
+        queued_ms = SYSTEM_CLOCK.wall_ns() // 1_000_000
+        await self.queue.enqueue(QueuedCall(id=invocation_id, namespace=namespace, name=name, queued_ms=queued_ms))
+        while state != "queued":
+            (lease,) = await self.queue.lease((namespace, name), 1)
+            end = self.queue.bury if lease.call.id != invocation_id or state == "dead" else self.queue.succeed
+            ended: State = "succeeded" if end == self.queue.succeed else "dead"
+            record = Record(id=lease.call.id, namespace=namespace, name=name, mode="async", state=ended, status=200)
+            await end(lease, record, Output(200, [("x-own", "1")], b"kept"), None)
+            if lease.call.id == invocation_id:
+                break
+        return invocation_id
+
     def connect(self) -> socket.socket:
         """A raw connection."""
         sock = socket.create_connection(("127.0.0.1", self.port), TIMEOUT)
@@ -275,6 +356,7 @@ class Server:
             self._failure = error
         finally:
             self._started.set()
+            self.database.close()
             self._loop.close()
 
     def make_gateway(self) -> Gateway:
@@ -283,6 +365,7 @@ class Server:
             registry=self.registry,
             tokens=self.tokens,
             dispatcher=self.dispatcher,
+            invocations=self.invocations,
             deploy=self.deployer,
             metrics=self.metrics,
             logs=self.logs,

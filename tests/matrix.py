@@ -79,12 +79,15 @@ class Matrix:
         if form is not None and function.interface.startswith("momento:"):
             self._seen.add((function.interface, function.function, form))
 
-    def ended(self, test: str, passed: bool) -> None:
-        """Counts what was seen for a test that passed."""
+    def take(self) -> list[Cell]:
+        """What was seen since the last time."""
         seen, self._seen = self._seen, set()
-        if passed:
-            for cell in seen:
-                self._proofs.setdefault(cell, []).append((len(seen), test))
+        return sorted(seen)
+
+    def count(self, test: str, seen: list[Cell]) -> None:
+        """Counts what was seen for a test that passed."""
+        for cell in seen:
+            self._proofs.setdefault(cell, []).append((len(seen), test))
 
     def empty(self) -> list[Cell]:
         """The cells that no test has proved."""
@@ -125,7 +128,7 @@ class Matrix:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--matrix", type=Path, metavar="FILE", help="write which test proves which function")
+    parser.addoption("--matrix", metavar="FILE", help="write which test proves which function")
     parser.addoption("--matrix-check", action="store_true", help="fail where no test proves a function")
 
 
@@ -136,7 +139,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Plugin:
-    """The hooks, only where one of the options is given."""
+    """The hooks, only where one of the options is given.  What a worker process has seen travels with its reports."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -148,17 +151,24 @@ class Plugin:
         outcome: Any = yield
         report = outcome.get_result()
         if report.when == "call":
-            self._matrix.ended(item.nodeid, report.passed)
+            report.user_properties.append(("matrix", [list(cell) for cell in self._matrix.take()]))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, seen in report.user_properties:
+            if name == "matrix" and report.when == "call" and report.passed:
+                self._matrix.count(report.nodeid, [(cell[0], cell[1], cell[2]) for cell in seen])
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(self._config, "workerinput"):
+            return  # a worker process: the one that gets its reports decides
         if self._config.getoption("--matrix-check") and self._matrix.empty() and not session.exitstatus:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         file = self._config.getoption("--matrix")
         if file:
-            file.write_text(self._matrix.page())
+            Path(file).write_text(self._matrix.page())
         empty = self._matrix.empty()
         for interface, function, form in empty:
             terminalreporter.write_line(f"NOT PROVED: {interface} {function} in {form}", red=True)

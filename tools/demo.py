@@ -3,6 +3,8 @@
 
     tools/demo.py [GUEST...]      all of them, or these; a guest that starts another one needs that one too
 
+A guest in the list brings along what is shown by means of it of queued calls, schedules and OpenFaaS's interface.
+
 One line for each guest in each form: how it was answered, how long the first call took and how long the calls after it,
 on one connection that stays open.  The times are those of this client, Python's own, with all of HTTP in them.
 """
@@ -25,9 +27,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlencode
 
+from demo_later import ABILITIES, IMAGE, Stage
 from demo_stories import EVENTS, KEY, PAGE, Answer, Call, Story, Wrong, stories
 from rich.console import Console
 
@@ -67,10 +71,12 @@ class Server:
             raise Wrong(f"{call.method} {path} was answered {answer.status} {answer.body[:200]!r}")
         return answer, took
 
-    def deploy(self, namespace: str, name: str, wasm: bytes, topics: tuple[str, ...]) -> None:
+    def deploy(self, namespace: str, name: str, wasm: bytes, story: Story | None) -> None:
         """Deploys a function under its own name."""
         headers = {"content-type": "application/wasm"}
-        query = [("environment", "GREETING=hello"), *(("topics", topic) for topic in topics)]
+        query = [("environment", "GREETING=hello"), ("environment", "destination=http://example.com/")]
+        if story is not None:
+            query += [("topics", topic) for topic in story.topics] + [("arguments", word) for word in story.arguments]
         answer = self.send("PUT", f"/functions/manage/{namespace}/{name}?{urlencode(query)}", wasm, headers)
         if answer.status != 204:
             raise Wrong(f"the deploy of {namespace}/{name} was answered {answer.status} {answer.body.decode()}")
@@ -93,9 +99,20 @@ def until(done: Callable[[], Any], what: str) -> Any:
     return answer
 
 
+@dataclass(frozen=True)
+class Upstream:
+    """A server for the guests to fetch from, and for callbacks to go to."""
+
+    url: str
+    delivered: SimpleQueue[tuple[dict[str, str], bytes]]
+    """Headers and bodies of the callbacks."""
+
+
 @contextmanager
-def upstream() -> Iterator[str]:
-    """A server for the guests to fetch from; its URL."""
+def upstream() -> Iterator[Upstream]:
+    """Serves."""
+    delivered: SimpleQueue[tuple[dict[str, str], bytes]] = SimpleQueue()
+    failing = iter([503])
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -105,10 +122,13 @@ def upstream() -> Iterator[str]:
             self._answer_events() if self.path == "/events" else self._answer(PAGE)
 
         def do_POST(self) -> None:
-            self._answer(self.rfile.read(int(self.headers["content-length"])))
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.path == "/callback":
+                delivered.put(({name.lower(): value for name, value in self.headers.items()}, body))
+            self._answer(body, next(failing, 200) if self.path == "/flaky" else 200)
 
-        def _answer(self, body: bytes) -> None:
-            self.send_response(200)
+        def _answer(self, body: bytes, status: int = 200) -> None:
+            self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -127,7 +147,7 @@ def upstream() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield Upstream(f"http://127.0.0.1:{server.server_port}", delivered)
     finally:
         server.shutdown()
         server.server_close()
@@ -143,9 +163,11 @@ def server_for(upstream_url: str) -> Iterator[Server]:
             'schemes = ["http"]',
             f'hosts = ["{upstream_url}"]',
             'allow_addresses = ["127.0.0.1"]',
+            "[images]",
+            f'"{IMAGE}" = "{PREBUILT / "toolbox.wasip1.wasm"}"',
         )
         config.write_text("\n".join(outbound))
-        command = [sys.executable, "-m", "guesthouse", "serve", "--json", "--port", "0", "--log-level", "warning"]
+        command = [sys.executable, "-m", "guesthouse", "serve", "--json", "--port", "0", "--log-level", "error"]
         command += ["--config", str(config), "--data-dir", f"{folder}/data"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GUESTHOUSE_")}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -235,6 +257,11 @@ def guests() -> list[tuple[str, str, bytes]]:
     ]
 
 
+def built(name: str) -> bytes:
+    """The component of a guest."""
+    return (PREBUILT / f"{name}.wasip2.wasm").read_bytes()
+
+
 def line(console: Console, name: str, form: str, shown: Shown) -> None:
     """One guest, one line."""
     p50, p99 = (percentile(shown.then_ms, share) for share in (0.5, 0.99))
@@ -242,17 +269,31 @@ def line(console: Console, name: str, form: str, shown: Shown) -> None:
     console.print(f"[green]✓[/] {name:<17} {form:<16} {shown.status:>6} {figures}  [dim]{shown.note}[/]")
 
 
+def show_abilities(console: Console, stage: Stage, names: list[str]) -> tuple[int, int]:
+    """What goes on while nobody waits, one line each: how many went well, of how many."""
+    shown = {title: how for title, (how, guests) in ABILITIES.items() if not names or set(guests) <= {*names, "panic"}}
+    well = 0
+    for title, how in shown.items():
+        try:
+            console.print(f"[green]✓[/] {title:<21} [dim]{how(stage)}[/]")
+        except Exception as error:
+            console.print(f"[red]✗[/] {title:<21}", f"{error!r}", markup=True)
+        else:
+            well += 1
+    return well, len(shown)
+
+
 def main(names: list[str]) -> int:
     """The exit status."""
     console = Console(highlight=False, soft_wrap=True)
     answered, everything = 0, [guest for guest in guests() if not names or guest[0] in names]
-    with upstream() as upstream_url, server_for(upstream_url) as server:
-        playable = stories(upstream_url)
+    with upstream() as other, server_for(other.url) as server:
+        playable = stories(other.url)
         began = time.monotonic()
         with console.status("deploying"):
             for name, form, wasm in everything:
                 if name != "calculator":
-                    server.deploy(form, name, wasm, playable[name].topics if name in playable else ())
+                    server.deploy(form, name, wasm, playable.get(name))
         took = time.monotonic() - began
         console.print(f"guesthouse is at {server.url}; deployed {len(everything)} guests in {took:.1f} s")
         head = f"  {'guest':<17} {'form':<16} status first ms   p50 ms   p99 ms  of {CALLS:,} calls after the first"
@@ -266,8 +307,10 @@ def main(names: list[str]) -> int:
             else:
                 answered += 1
                 line(console, name, form, shown)
-    console.print(f"demo: {answered} of {len(everything)} guests answered")
-    return 0 if everything and answered == len(everything) else 1
+        stage = Stage(server.send, built, other.url, other.delivered)
+        well, abilities = show_abilities(console, stage, names)
+    console.print(f"demo: {answered} of {len(everything)} guests answered, {well} of {abilities} abilities shown")
+    return 0 if everything and (answered, well) == (len(everything), abilities) else 1
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class Story:
     """The spawn function that each call starts: all its runs have to end well."""
     topics: tuple[str, ...] = ()
     """Topics of which each message starts the guest."""
+    arguments: tuple[str, ...] = ()
+    """Of a command, its name first."""
     after: Callable[[Send, str, Answer], str] | None = None
     """Looks, in a namespace, at what the last answer led to; raises `Wrong`, or says what there was to see."""
 
@@ -101,6 +104,25 @@ def look_into_log(name: str, text: str) -> Callable[[Send, str, Answer], str]:
     return look
 
 
+def look_at_tasks(name: str, task: str) -> Callable[[Send, str, Answer], str]:
+    """Waits until a detached task has ended well, and none otherwise."""
+
+    def look(send: Send, namespace: str, last: Answer) -> str:
+        labels = rf'function="{namespace}/{name}",outcome="(\w+)",task="{task}"'
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            text = send("GET", "/metrics").body.decode()
+            ends = set(re.findall(rf"^guesthouse_detached_tasks_total{{{labels}}} [1-9]", text, re.MULTILINE))
+            if ends == {"ok"}:
+                return "its detached tasks ended ok"
+            if ends:
+                break
+            time.sleep(0.01)
+        raise Wrong(f"the task {task} of {namespace}/{name} did not end well")
+
+    return look
+
+
 def use_token(send: Send, namespace: str, last: Answer) -> str:
     """Does with a disposable token what it allows, and what it does not."""
     headers = {"authorization": last.json["token"]}
@@ -120,7 +142,7 @@ def use_token(send: Send, namespace: str, last: Answer) -> str:
 
 def stories(upstream_url: str) -> dict[str, Story]:
     """How each example is called, and what it has to answer."""
-    return {**plain_stories(), **outgoing_stories(upstream_url), **spawn_stories(upstream_url)}
+    return {**plain_stories(), **command_stories(), **outgoing_stories(upstream_url), **spawn_stories(upstream_url)}
 
 
 def plain_stories() -> dict[str, Story]:
@@ -155,6 +177,20 @@ def plain_stories() -> dict[str, Story]:
     }
 
 
+def command_stories() -> dict[str, Story]:
+    """Programs, and what a program cannot do."""
+    hashed = ok(f"{hashlib.sha512(KIBIBYTE).hexdigest()}  -\n".encode())
+    return {
+        "cat": Story(post("cat", KIBIBYTE, ok(KIBIBYTE))),
+        "env": Story(Call("GET", "env/a/path?page=2", lambda a: b"\nHttp_Query=page=2\n" in a.body)),
+        "sha512sum": Story(post("sha512sum", KIBIBYTE, hashed)),
+        "toolbox": Story(post("toolbox", KIBIBYTE, hashed), arguments=("sha512sum",), note="deployed as sha512sum"),
+        "redirect": Story(
+            Call("GET", "redirect", lambda a: (a.status, a.headers.get("location")) == (302, "http://example.com/"))
+        ),
+    }
+
+
 def outgoing_stories(upstream_url: str) -> dict[str, Story]:
     """Functions that fetch, or send another one to fetch."""
     page, mirror, waits = f"{upstream_url}/page", f"{upstream_url}/mirror", "each waits for another server"
@@ -165,7 +201,13 @@ def outgoing_stories(upstream_url: str) -> dict[str, Story]:
         return Call("GET", path, lambda a: (a.status, a.headers["x-cache"], a.body) == want)
 
     order = {"verb": "GET", "url": page}
+    push = {"customer": "Ada", "item": "engine", "push": f"{upstream_url}/push"}
     return {
+        "detached": Story(
+            post("detached", push, lambda a: (a.status, a.json) == (202, {"accepted": "engine"})),
+            note="answers, and then asks another server",
+            after=look_at_tasks("detached", "send-push"),
+        ),
         "fetch": Story(post("fetch", order, says(status=200, body=PAGE.decode())), note=waits),
         "proxy": Story(post(f"proxy?url={mirror}", KIBIBYTE, ok(KIBIBYTE)), note=waits),
         "sse-proxy": Story(

@@ -96,16 +96,26 @@ class Load:
         self._port = port
 
     def start(
-        self, path: str, *, body: int = 1024, connections: int, seconds: float, rate: float = 0, status: int = 200
+        self,
+        path: str,
+        *,
+        body: int = 1024,
+        connections: int,
+        seconds: float,
+        rate: float = 0,
+        status: int | str = 200,
     ) -> subprocess.Popen[str]:
-        """Starts it; `rate` 0 is a closed loop, else requests per second; every answer must have `status`."""
+        """Starts it; `rate` 0 is a closed loop, else requests per second.
+
+        Every answer must have `status`, or one of the two in "200,429", of which the second is a refusal.
+        """
         words = [path, body, connections, seconds, rate, status]
         command = [str(self._program), str(self._port), *map(str, words)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     @staticmethod
     def finish(running: subprocess.Popen[str]) -> dict[str, Any]:
-        """Waits for it; `answers`, `seconds`, and `p50` and `p99` in µs."""
+        """Waits for it; `answers`, `seconds`, `p50` and `p99` in µs, and `refused`, `refused_p50` and `refused_p99`."""
         said, _ = running.communicate(timeout=LOAD_PATIENCE_S)
         if running.returncode:
             raise SystemExit("the load generator failed; its last words are above")

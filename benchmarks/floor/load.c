@@ -3,8 +3,10 @@
  *     load PORT PATH BODY_BYTES CONNECTIONS SECONDS RATE STATUS
  *
  * RATE 0: closed loop, each connection sends its next request when it has its answer.  Otherwise open loop: requests are
- * due at a fixed rate whether or not the last ones were answered, and latency counts from when each was due.  Prints one
- * line of JSON: answers, seconds, p50 and p99 in µs.  Any answer without STATUS or Content-Length ends it with an error. */
+ * due at a fixed rate whether or not the last ones were answered, and latency counts from when each was due.  STATUS is what
+ * every answer has to have, or two with a comma between them, of which the second is a refusal.  Prints one line of JSON:
+ * answers, seconds, p50 and p99 in µs, and the same of refusals.  Any other answer, or one without Content-Length, ends it
+ * with an error. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,6 +26,7 @@ enum { ROOM = 1 << 16, MAX_CONNECTIONS = 20000, MAX_SAMPLES = 1 << 22, EVENTS = 
 typedef struct {
   int socket;
   bool busy;
+  bool refused;
   uint64_t due_ns;
   size_t got;        /* bytes of head that are in `head` */
   int64_t left;      /* bytes of body to come; -1 while the head is being read */
@@ -31,12 +34,16 @@ typedef struct {
 } connection_t;
 
 static int port, connection_count, poller;
-static const char *status;
+static const char *status, *refusal;
 static char *request;
 static size_t request_size;
 static double rate;
 static connection_t *connections;
-static uint64_t *samples, sample_count, in_flight, start_ns, end_ns, scheduled;
+typedef struct {
+  uint64_t *ns, count;
+} samples_t;
+static samples_t good, refused;
+static uint64_t in_flight, start_ns, end_ns, scheduled;
 /* A queue: every connection gets its turn, or the server would close those that never do. */
 static int idle[MAX_CONNECTIONS], idle_first, idle_count;
 
@@ -99,7 +106,8 @@ static void send_due(void) {
 
 static void answered(int index) {
   connection_t *c = &connections[index];
-  if (sample_count < MAX_SAMPLES) samples[sample_count++] = now_ns() - c->due_ns;
+  samples_t *samples = c->refused ? &refused : &good;
+  if (samples->count < MAX_SAMPLES) samples->ns[samples->count++] = now_ns() - c->due_ns;
   c->busy = false;
   in_flight--;
   put_idle(index);
@@ -113,7 +121,8 @@ static bool read_head(connection_t *c) {
     if (c->got >= sizeof c->head - 1) fail("the head of an answer is too long");
     return false;
   }
-  if (c->got < 12 || strncmp(c->head + 9, status, 3)) {
+  c->refused = refusal && c->got >= 12 && !strncmp(c->head + 9, refusal, 3);
+  if (c->got < 12 || (!c->refused && strncmp(c->head + 9, status, 3))) {
     fprintf(stderr, "load: the server answered: %.*s\n", (int)(c->got < 300 ? c->got : 300), c->head);
     exit(1);
   }
@@ -165,6 +174,10 @@ static int compare(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
+static double percentile_us(samples_t *samples, unsigned percent) {
+  return samples->count ? (double)samples->ns[samples->count * percent / 100] / 1e3 : 0;
+}
+
 int main(int argc, char **argv) {
   if (argc != 8) fail("usage: load PORT PATH BODY_BYTES CONNECTIONS SECONDS RATE STATUS");
   port = atoi(argv[1]);
@@ -173,21 +186,25 @@ int main(int argc, char **argv) {
   double seconds = atof(argv[5]);
   rate = atof(argv[6]);
   status = argv[7];
+  refusal = strchr(status, ',') ? strchr(status, ',') + 1 : NULL;
   if (connection_count < 1 || connection_count > MAX_CONNECTIONS || seconds <= 0 || seconds > 600) fail("a bad argument");
   request = malloc(body + strlen(argv[2]) + 200);
   request_size = (size_t)sprintf(request, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: %zu\r\n\r\n", argv[2], body);
   for (size_t i = 0; i < body; i++) request[request_size++] = (char)('a' + i % 26);
   connections = calloc((size_t)connection_count, sizeof *connections);
-  samples = malloc(MAX_SAMPLES * sizeof *samples);
+  good.ns = malloc(MAX_SAMPLES * sizeof *good.ns);
+  refused.ns = malloc(MAX_SAMPLES * sizeof *refused.ns);
   poller = epoll_create1(0);
   for (int i = 0; i < connection_count; i++) open_connection(i);
   start_ns = now_ns();
   end_ns = start_ns + (uint64_t)(seconds * 1e9);
   run();
   double took = (double)(now_ns() - start_ns) / 1e9;
-  qsort(samples, sample_count, sizeof *samples, compare);
-  if (!sample_count) fail("no answer");
-  printf("{\"answers\":%lu,\"seconds\":%.4f,\"p50\":%.1f,\"p99\":%.1f}\n", (unsigned long)sample_count, took,
-         (double)samples[sample_count / 2] / 1e3, (double)samples[sample_count * 99 / 100] / 1e3);
+  qsort(good.ns, good.count, sizeof *good.ns, compare);
+  qsort(refused.ns, refused.count, sizeof *refused.ns, compare);
+  if (!good.count) fail("no answer");
+  printf("{\"answers\":%lu,\"seconds\":%.4f,\"p50\":%.1f,\"p99\":%.1f,\"refused\":%lu,\"refused_p50\":%.1f,\"refused_p99\":%.1f}\n",
+         (unsigned long)good.count, took, percentile_us(&good, 50), percentile_us(&good, 99),
+         (unsigned long)refused.count, percentile_us(&refused, 50), percentile_us(&refused, 99));
   return 0;
 }

@@ -17,19 +17,24 @@ from typing import Any
 
 from guesthouse import __version__
 from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.backlog import Backlog
 from guesthouse.dispatch.collector import Collector
+from guesthouse.dispatch.deliveries import CallbackConfig
 from guesthouse.dispatch.deployer import Deployer, Inspection
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.outcome import Outcome
+from guesthouse.dispatch.spawner import LateSpawner
 from guesthouse.dispatch.triggers import Triggers
 from guesthouse.engine.engine import engine_of_process
 from guesthouse.engine.linker import Linker
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.wit import Abi
 from guesthouse.errors import Draining, HostError, NotFound
+from guesthouse.host_calls import AsyncCalls
+from guesthouse.host_gauges import observe_host
 from guesthouse.interfaces import standard
 from guesthouse.interfaces.base import Interface
-from guesthouse.interfaces.cache import CacheBackend, CacheConfig, observe
+from guesthouse.interfaces.cache import CacheBackend, CacheConfig
 from guesthouse.interfaces.invocation import WebRequest, new_request
 from guesthouse.interfaces.log.cloudwatch import CloudWatchLogs
 from guesthouse.interfaces.topic import TopicBroker, TopicLimits
@@ -37,13 +42,16 @@ from guesthouse.limits import MAX_DISPOSABLE_SECONDS, Limits
 from guesthouse.net.aws import AwsClients, AwsConfig
 from guesthouse.net.client import OutboundClient, OutboundConfig
 from guesthouse.net.valkey_guests import GuestValkey
+from guesthouse.queue.config import InvocationsConfig, QueueConfig
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.artefacts import ArtefactStore, load_host_key
 from guesthouse.registry.deployment import Deployment, Manifest
 from guesthouse.registry.disposable import DisposableTokens, signing_keys
+from guesthouse.registry.namespaces import Namespaces
 from guesthouse.registry.policy import FlowPolicy, RetryPolicy, Schedule, read_policy
 from guesthouse.registry.registry import FunctionState, Registry
 from guesthouse.registry.retention import KEEP_VERSIONS
+from guesthouse.registry.secrets import Secrets
 from guesthouse.registry.tokens import Tokens
 from guesthouse.storage.database import Database
 from guesthouse.storage.directory import DataDirectory
@@ -53,26 +61,16 @@ log = logger(__name__)
 DRAIN_SECONDS = 5.0
 
 
-class LateSpawner:
-    """Stands in for the spawn queue while the interfaces that need it are made before it."""
-
-    def __init__(self) -> None:
-        self.dispatcher: Dispatcher | None = None
-
-    async def spawn(self, parent: Any, name: str, payload: bytes) -> None:
-        """Passes on to the dispatcher's queue."""
-        assert self.dispatcher is not None
-        await self.dispatcher.spawner.spawn(parent, name, payload)
-
-
-class AsyncHost:
+class AsyncHost(AsyncCalls):
     """Runs guest functions from asyncio: `async with AsyncHost() as host: …`.
 
     `interfaces` are your own host interfaces, `outbound` says where guests may send HTTP requests, `limits` are the
     defaults of functions that are deployed without any, `slots` bounds the guests alive at once (by default, and at
     most, as many as the machine allows; all hosts of a process share them), `disposable_seconds` is the longest life of
     a token that guests make, `valkey` has the URLs of Valkey clusters by the names that guests know them by,
-    `aws` says where AWS is and what the host is there, `cache` where items are kept (in memory, if not given).
+    `aws` says where AWS is and what the host is there, `cache` where items are kept (in memory, if not given), `queue`
+    has the bounds of queued calls, and `invocations` says what is written down of calls, and for how long, `callbacks` how
+    their results are delivered, and `public_urls` where this host is reached: callbacks to there never leave it.
     """
 
     def __init__(
@@ -90,6 +88,10 @@ class AsyncHost:
         valkey: Mapping[str, str] | None = None,
         aws: AwsConfig | None = None,
         cache: CacheBackend | CacheConfig | None = None,
+        queue: QueueConfig | None = None,
+        invocations: InvocationsConfig | None = None,
+        callbacks: CallbackConfig | None = None,
+        public_urls: Iterable[str] = (),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._directory = None if data_dir is None else DataDirectory(Path(data_dir))
@@ -111,7 +113,10 @@ class AsyncHost:
             self.database = Database(None if self._directory is None else self._directory.database)
             opened.callback(self.database.close)
             self.cache = self._open_cache(cache)
+            self._recorded = invocations or InvocationsConfig()
             self._build(outbound, slots, disposable_seconds, keep_versions)
+            self._build_backlog(queue or QueueConfig(), callbacks or CallbackConfig())
+            self.callbacks.reached_at(public_urls)
             opened.pop_all()
 
     def _build(
@@ -131,10 +136,13 @@ class AsyncHost:
         )
         artefacts.sweep(self.registry.digests(), fingerprint)
         self.tokens = Tokens(self.database, clock)
+        self.secrets = Secrets(self.database)
+        self.namespaces = Namespaces(self.database)
         self.disposable = DisposableTokens(
             signing_keys(path, clock, rejected=_alarm), clock, longest_seconds=disposable_seconds
         )
         self.outbound = OutboundClient(outbound, assume_role=self.aws.assume_role)
+        self.outbound.on_error = self.metrics.outbound_error
         late = LateSpawner()
         topics = self.topics
         self.interfaces = [
@@ -145,9 +153,11 @@ class AsyncHost:
                 spawner=late,
                 disposable=self.disposable,
                 aws=self.aws,
+                count_task=self.metrics.detached_task,
                 cloudwatch=CloudWatchLogs(self.aws, self.aws.config.log_region, clock, self.metrics.log_lines_dropped),
                 http_client=self.outbound,
                 valkey=self.valkey,
+                secrets=self.secrets.get,
             ),
             *self._own,
         ]
@@ -155,7 +165,16 @@ class AsyncHost:
         linker = Linker(self.engine, self._abi(), calls)
         pool = InstancePool(min(slots or self.engine.slots, self.engine.slots))
         self.deployer = Deployer(
-            self.engine, linker, self.interfaces, artefacts, self.registry, pool, self.metrics, clock
+            self.engine,
+            linker,
+            self.interfaces,
+            artefacts,
+            self.registry,
+            pool,
+            self.metrics,
+            clock,
+            secrets=self.secrets,
+            counts_calls=self._recorded.record == "all",
         )
         self.dispatcher = late.dispatcher = Dispatcher(
             self.registry,
@@ -166,17 +185,27 @@ class AsyncHost:
             Spawns(self.database, clock),
             clock,
         )
-        spawner = self.dispatcher.spawner
-        self._triggers = Triggers(self.registry, spawner, self.metrics)
+        self._triggers = Triggers(self.registry, self.dispatcher.spawner, self.metrics)
         topics.starts = self._triggers.published
-        self.metrics.gauge("pool_slots", "How many guests may be alive at once", lambda: pool.slots)
-        self.metrics.gauge("pool_in_use", "Guests that are alive", lambda: pool.in_use)
-        self.metrics.gauge("spawns_in_flight", "Accepted spawns that have not ended", lambda: spawner.in_flight)
-        observe(self.cache, self.metrics)
-        self.metrics.gauge("log_followers", "Readers that follow the log of a function", lambda: self.logs.followers)
-        self.metrics.gauge("topic_subscriptions", "Open subscriptions of topics", lambda: topics.subscriptions)
-        self.metrics.gauge("topic_messages", "Messages that were published", lambda: topics.published)
-        self.metrics.gauge("topic_missed_messages", "Messages that slow subscribers missed", lambda: topics.missed)
+        observe_host(self)
+
+    def _build_backlog(self, config: QueueConfig, callbacks: CallbackConfig) -> None:
+        """Puts together what accepts calls for later, runs them, and writes down how calls went."""
+        self.backlog = Backlog(
+            self.database,
+            self.registry,
+            self.dispatcher,
+            self.outbound,
+            self.metrics,
+            self.logs,
+            self._clock,
+            config=config,
+            recorded=self._recorded,
+            callbacks=callbacks,
+            version=__version__,
+        )
+        self.queue, self.consumer, self.calls = self.backlog.queue, self.backlog.consumer, self.backlog.calls
+        self.callbacks, self.deliveries = self.backlog.callbacks, self.backlog.deliveries
 
     def _open_cache(self, cache: CacheBackend | CacheConfig | None) -> CacheBackend:
         if cache is None or isinstance(cache, CacheConfig):
@@ -192,6 +221,7 @@ class AsyncHost:
 
     async def __aenter__(self) -> AsyncHost:
         await self.dispatcher.spawner.count_lost()
+        await self.backlog.start()
         return self
 
     async def __aexit__(
@@ -242,7 +272,9 @@ class AsyncHost:
             frozenset(secrets),
             image,
         )
-        return await self.deployer.deploy(self.dispatcher, namespace, name, wasm, manifest)
+        deployment = await self.deployer.deploy(self.dispatcher, namespace, name, wasm, manifest)
+        self.consumer.nudge()  # more of its queued calls may be allowed now
+        return deployment
 
     async def delete(self, name: str, *, namespace: str = "default") -> bool:
         """Deletes a function with all its versions; whether there was one.  Running calls end on theirs."""
@@ -255,6 +287,7 @@ class AsyncHost:
         self.logs.forget(deployment.path)
         deleted = await self.registry.delete(namespace, name)
         self.dispatcher.forget(deployment)  # once more: a call that came meanwhile has linked it again
+        self.consumer.nudge()
         return deleted
 
     def versions(self, name: str, *, namespace: str = "default") -> tuple[Deployment, ...]:
@@ -339,8 +372,11 @@ class AsyncHost:
         if self._closing:
             return
         self._closing = True
+        await self.backlog.cron.close()
         await self.dispatcher.drain(drain_seconds)
+        self.calls.stop_waiting()
         await self._triggers.close()
+        await self.backlog.close()
         self._closed = True
         for interface in self.interfaces:
             await interface.close()

@@ -1,30 +1,24 @@
 """`Config`: everything that a person can set about a host, from flags, `GUESTHOUSE_…` variables and `guesthouse.toml`.
 
-Promises: a source never hides a mistake in another one, unknown names are refused, every error is one line that says
-what is wrong where.  Only `serve` and the command line import this module; the library takes arguments.
+Each setting stands here once, with its default and its reason; unknown names are refused.  `config_sources` reads them.  Only
+`serve` and the command line import this module; the library takes arguments.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from guesthouse.errors import BadRequest
 from guesthouse.limits import LONGEST_MS, MAX_DISPOSABLE_SECONDS, CacheLimits, KiB, Limits, MiB
 
 FILE = "guesthouse.toml"
 PREFIX = "GUESTHOUSE_"
-MOST_FILE_BYTES = 64 * KiB
-CLIENT_VARIABLES = frozenset({"CONFIG", "TOKEN", "URL"})
-"""Variables with our prefix that the command line reads for itself."""
 
 PUBLIC_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/?")
 
@@ -141,6 +135,33 @@ class Outbound(Section):
     """A PEM file of certificate authorities to trust beside the system's."""
     connections: Annotated[int, Field(ge=4, le=1 << 16)] | None = None
     """Requests at once, a quarter of them for one function; by default as many as the process may have files for."""
+    connections_per_server: Annotated[int, Field(ge=1, le=1 << 16)] = 128
+    """Requests of one function to one server at once; as many more may wait for their turn, any others fail."""
+
+
+class Callbacks(Section):
+    """How results of queued calls are delivered; the same words as `dispatch.deliveries.CallbackConfig`."""
+
+    secret: str | None = Field(default=None, repr=False)
+    """Signs them, as Standard Webhooks has it: `whsec_` and 24 to 64 bytes in base64; by default they are not signed."""
+    attempts: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """Tries of one callback in all."""
+    at_once: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Callbacks that are under way at the same time."""
+    at_once_per_destination: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Of them to one server."""
+    timeout_seconds: Annotated[float, Field(ge=0.1, le=3_600)] = 10.0
+    """How long a receiver may take to answer."""
+    min_wait_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 10.0
+    """The first wait is a random time up to this, each further one up to twice as much."""
+    max_wait_seconds: Annotated[float, Field(ge=0.001, le=86_400)] = 3_600.0
+    """The longest wait."""
+
+    @model_validator(mode="after")
+    def _waits_in_order(self) -> Callbacks:
+        if self.min_wait_seconds > self.max_wait_seconds:
+            raise ValueError("min_wait_seconds is longer than max_wait_seconds")
+        return self
 
 
 class Grants(Section):
@@ -177,8 +198,51 @@ class Aws(Section):
     """How often a call is tried in all where the service says that it may be."""
 
 
+class Queue(Section):
+    """Bounds of queued calls; the same words as `queue.config.QueueConfig`."""
+
+    inflight: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Queued calls that run at once; by default half of the guests that can be alive, 256 at most."""
+    body_bytes: Annotated[int, Field(ge=1, le=64 * MiB)] = MiB
+    """Largest body of a queued call: it is written to disk before it is acknowledged."""
+    output_bytes: Annotated[int, Field(ge=1, le=64 * MiB)] = 4 * MiB
+    """Largest answer of a queued call: it is kept, and while it is written all other writes wait."""
+    max_calls: Count = 1_000_000
+    """Calls that wait or run, half of them of one function and three quarters of one namespace; more are refused with 429."""
+    max_bytes: Count = 4096 * MiB
+    """Of their requests, in the same shares."""
+    max_dead_days: Annotated[int, Field(ge=1, le=3_660)] = 30
+    """How long a dead letter keeps its request."""
+    max_dead_bytes: Count = 256 * MiB
+    """Of all dead letters; the oldest lose their requests first."""
+    idempotency_hours: Annotated[int, Field(ge=1, le=8_784)] = 24
+    """How long an Idempotency-Key stands for its call."""
+    lease_seconds: Annotated[int, Field(ge=3, le=3_600)] = 30
+    """A call that runs is its process's alone for so long, and that says three times as often that it still lives."""
+
+
+class Invocations(Section):
+    """What is written down of invocations; the same words as `queue.config.InvocationsConfig`."""
+
+    record: Literal["off", "failed", "all"] = "failed"
+    """Which synchronous invocations: none, those that failed (no answer, or a status from 500 on), or all of them."""
+    keep_days: Annotated[int, Field(ge=1, le=3_660)] = 7
+    """How long records and answers are kept."""
+    keep_bytes: Count = 1024 * MiB
+    """Of all records and answers; the oldest go first."""
+
+
+class OpenFaas(Section):
+    """What tools of OpenFaaS find here."""
+
+    images_dir: Path | None = None
+    """A folder whose modules can be deployed by name: the image `tools/cat:latest` is the file `tools/cat.wasm` in it."""
+    public_functions: bool = False
+    """Whether `/function/` and `/async-function/` ask nobody for a token, as OpenFaaS does: its own client shows none."""
+
+
 class Config(BaseSettings):
-    """The settings of `guesthouse serve`; make one with `load`."""
+    """The settings of `guesthouse serve`; made by `config_sources.load`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
@@ -191,15 +255,21 @@ class Config(BaseSettings):
     namespace: str = "default"
     """Where functions go that are deployed without a namespace."""
     listen: Listen = Field(default_factory=Listen)
-    public_url: str | None = None
-    """Under which clients reach this server, like `https://fn.example.org`; by default where it listens."""
+    public_urls: tuple[str, ...] = ()
+    """Where clients reach this server, like `https://fn.example.org`; tokens name the first.  By default where it listens."""
     http: Http = Field(default_factory=Http)
     tokens: Tokens = Field(default_factory=Tokens)
     topics: Topics = Field(default_factory=Topics)
     cache: Cache = Field(default_factory=Cache)
     outbound: Outbound = Field(default_factory=Outbound)
     valkey: Valkey = Field(default_factory=Valkey)
+    callbacks: Callbacks = Field(default_factory=Callbacks)
     grants: Grants = Field(default_factory=Grants)
+    queue: Queue = Field(default_factory=Queue)
+    invocations: Invocations = Field(default_factory=Invocations)
+    openfaas: OpenFaas = Field(default_factory=OpenFaas)
+    images: dict[str, Path] = Field(default_factory=dict)
+    """Modules that can be deployed by name through OpenFaaS's interface: files by their images, with or without a tag."""
     keep_versions: Annotated[int, Field(ge=2, le=10_000)] = 20
     """Versions of each function that stay to go back to; a pinned one and those that run stay besides."""
     aws: Aws = Field(default_factory=Aws)
@@ -222,17 +292,18 @@ class Config(BaseSettings):
         Limits().with_changes(limits)
         return limits
 
-    @field_validator("public_url")
+    @field_validator("public_urls")
     @classmethod
-    def _url_of_a_host(cls, url: str | None) -> str | None:
-        if url is not None and not PUBLIC_URL.fullmatch(url):
-            raise ValueError("it has to be http:// or https://, a host, and a port if need be")
-        return url
+    def _urls_of_hosts(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if not PUBLIC_URL.fullmatch(url):
+                raise ValueError("each has to be http:// or https://, a host, and a port if need be")
+        return urls
 
     @property
     def public_endpoint(self) -> str | None:
-        """Host and port of `public_url`."""
-        return None if self.public_url is None else self.public_url.partition("://")[2].rstrip("/")
+        """Host and port of the first of `public_urls`."""
+        return self.public_urls[0].partition("://")[2].rstrip("/") if self.public_urls else None
 
     @property
     def default_grants(self) -> tuple[str, ...] | None:
@@ -256,78 +327,3 @@ class Config(BaseSettings):
         """Flags, then variables, then the file."""
         file = cls.file
         return (init_settings,) if file is None else (init_settings, env_settings, InitSettingsSource(cls, dict(file)))
-
-
-def load(
-    flags: Mapping[str, Any] | None = None,
-    path: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Config:
-    """The settings from `flags` (nested like the file; `None` values count as not given), the environment and the file.
-
-    `path` has to exist if it is given; otherwise `guesthouse.toml` in the working directory is read where there is one.
-    Raises `BadRequest` with one line that says what is wrong where.
-    """
-    _check_variables(os.environ if environment is None else environment)
-    source = path or Path(FILE)
-    read = _read(source) if path is not None or source.is_file() else {}
-    _check(read, str(source))
-    try:
-        sources = _derive(read)
-        sources()  # a flag does not hide what is wrong with a variable
-        return sources(**dict(_without_none(flags or {})))
-    except ValidationError as error:
-        raise BadRequest(f"configuration: {_first(error)}") from None
-    except ValueError as error:  # JSON in a variable that does not parse
-        raise BadRequest(f"configuration: {error}") from None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            text = file.read(MOST_FILE_BYTES + 1)
-    except OSError as error:
-        raise BadRequest(f"{path}: {error.strerror}") from None
-    if len(text) > MOST_FILE_BYTES:
-        raise BadRequest(f"{path}: over {MOST_FILE_BYTES} bytes")
-    try:
-        return tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"{path}: {str(error) or 'nested too deeply'}") from None
-
-
-def _check(read: Mapping[str, Any], source: str) -> None:
-    """Finds the file's own mistakes, also those that another source would hide."""
-    try:
-        _derive(None)(**read)
-    except ValidationError as error:
-        raise BadRequest(f"{source}: {_first(error)}") from None
-
-
-def _derive(file: Mapping[str, Any] | None) -> type[Config]:
-    """`Config` with `file` as its lowest source: pydantic-settings asks the class for its sources, not the object."""
-    return type("Config", (Config,), {"file": file, "__module__": __name__})
-
-
-def _check_variables(environment: Mapping[str, str]) -> None:
-    known = {name.upper() for name in Config.model_fields} | CLIENT_VARIABLES
-    for variable in sorted(environment):
-        if variable.startswith(PREFIX) and variable.removeprefix(PREFIX).partition("__")[0].upper() not in known:
-            raise BadRequest(f"environment variable {variable}: there is no such setting")
-
-
-def _without_none(flags: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in flags.items():
-        if isinstance(value, Mapping):
-            yield name, dict(_without_none(value))
-        elif value is not None:
-            yield name, value
-
-
-def _first(error: ValidationError) -> str:
-    """The first of the mistakes, on one line, without its value (which may be a secret)."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(str(part) for part in found["loc"])
-    unknown = found["type"] == "extra_forbidden"
-    message = "there is no such setting" if unknown else found["msg"].removeprefix("Value error, ")
-    return " ".join(f"{place}: {message}".split())

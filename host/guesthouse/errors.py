@@ -11,6 +11,7 @@
     │       └── LinkError             an import or export that does not fit              422
     │           └── NotGranted            an import that the deploy does not grant           422
     ├── Trap                  the guest's fault: it ended without an answer              502
+    │   ├── CommandFailed         a command ended with an exit status other than 0         500
     │   ├── BadAnswer             it answered, but nonsense (status 99, a CR in a header)  502
     │   ├── DeadlineExceeded      its time ran out                                       504
     │   └── FuelExhausted         its fuel ran out                                       504
@@ -122,6 +123,22 @@ class Trap(GuesthouseError):
     @property
     def public(self) -> str:
         return "The function ended without an answer; its log says why."
+
+
+class CommandFailed(Trap):
+    """A command said by its exit status (`code`, not 0) that it failed."""
+
+    status = 500
+    problem_type = "command-failed"
+    title = "The command failed"
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the command ended with exit status {code}", "exit")
+        self.code = code
+
+    @property
+    def public(self) -> str:
+        return f"The command ended with exit status {self.code}; its log says why."
 
 
 class BadAnswer(Trap):

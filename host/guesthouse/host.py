@@ -24,6 +24,7 @@ from guesthouse.dispatch.collector import Collector
 from guesthouse.dispatch.deployer import Inspection
 from guesthouse.dispatch.outcome import Outcome
 from guesthouse.errors import Cancelled, HostError
+from guesthouse.host_calls import Calls
 from guesthouse.interfaces.invocation import WebRequest, new_request
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import FunctionState
@@ -31,11 +32,13 @@ from guesthouse.registry.registry import FunctionState
 T = TypeVar("T")
 
 
-class Host:
+class Host(Calls):
     """`AsyncHost` for plain programs: the same verbs without `await`, from any thread.
 
     A call runs in the calling thread as long as the guest only computes; what waits is carried on by one background loop.
     """
+
+    inner: AsyncHost
 
     def __init__(self, data_dir: Path | str | None = None, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()

@@ -69,6 +69,8 @@ class Limits:
     """Bytes of all replies from Valkey servers to one invocation, and 64 for each of their elements: they stay in memory."""
     valkey_connections: int = 64
     """Connections to Valkey servers that one invocation may have made: most are used again, so it rarely needs two."""
+    detached_tasks: int = 1_000
+    """Tasks of one invocation for after its answer: each of them is a name in the host's memory until it has ended."""
     spawn_depth: int = 16
     """Longest chain of functions that spawn functions: past it a spawn answers `limit`."""
     spawn_fanout: int = 1_000

@@ -13,6 +13,7 @@ import pytest
 
 from gateway_server import TIMEOUT, Body, Later, Outcome, Server, read_all, read_answers, send, serving, split_answers
 from guesthouse.interfaces.invocation import ResponseSink, WebRequest
+from hosted import Hosted
 
 SHORT = {
     "http": {
@@ -88,6 +89,20 @@ def test_bodies_have_a_slowest_rate(server: Server, framing: bytes) -> None:
         drip(sock, b"a")
         answers = list(split_answers(read_all(sock)))
     assert [status for status, _ in answers] == [408]
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 50000", b"Transfer-Encoding: chunked"])
+def test_bodies_for_the_queue_have_the_same_slowest_rate(framing: bytes) -> None:
+    """408, and nothing of such a call is queued."""
+    with Hosted("echo", settings=SHORT) as server:
+        with server.connect() as sock:
+            sock.sendall(b"POST /async-function/echo HTTP/1.1\r\nHost: localhost\r\n" + framing + b"\r\n\r\n")
+            if framing.startswith(b"T"):
+                sock.sendall(b"4;")
+            drip(sock, b"a")
+            answers = list(split_answers(read_all(sock)))
+        assert [status for status, _ in answers] == [408]
+        assert server.request("GET", "/invocations").json["invocations"] == []
 
 
 def test_a_guest_that_reads_a_body_that_stops_is_cancelled(server: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway_server import TIMEOUT, Server, serving
 from guesthouse.errors import BadRequest
-from guesthouse.gateway.routes import ANY_TOKEN, INVOKE, PUBLIC, ROUTES, Route
+from guesthouse.gateway.routes import ANY_TOKEN, INVOKE, OWNED, PUBLIC, ROUTES, Route
 from guesthouse.registry import principal
 from guesthouse.registry.permissions import EVERYTHING, Permission, Permissions
 from guesthouse.registry.principal import ITEM_SCOPES
@@ -21,10 +21,41 @@ EVERY_RIGHT = Permissions(
     tuple(Permission(role, None, EVERYTHING) for role in ("FunctionInvoke", "CacheReadWrite", "TopicReadWrite"))
 )
 
-BODIES = {"deploy": b"\0asm\1\0\0\0", "current": b'{"version": "latest"}'}
+BODIES = {
+    "deploy": b"\0asm\1\0\0\0",
+    "current": b'{"version": "latest"}',
+    "system-deploy": b'{"service": "%(name)b", "namespace": "%(namespace)b", "image": "sha256:%(digest)b"}',
+    "system-update": b'{"service": "%(name)b", "namespace": "%(namespace)b", "image": "sha256:%(digest)b"}',
+    "system-remove": b'{"functionName": "%(name)b", "namespace": "%(namespace)b"}',
+    "system-scale": b'{"replicas": 1, "namespace": "%(namespace)b"}',
+    "system-namespace-create": b'{"name": "fresh"}',
+    "system-namespace-update": b'{"name": "%(namespace)b"}',
+    **dict.fromkeys(
+        ("system-secret-create", "system-secret-update", "system-secret-delete"),
+        b'{"name": "s", "value": "v", "namespace": "%(namespace)b"}',
+    ),
+}
 """What routes take, by their names."""
-QUERIES = {"cache-get": "?key=k", "cache-put": "?key=k&ttl_seconds=60", "cache-delete": "?key=k"}
+QUERIES = {
+    "cache-get": "?key=k",
+    "cache-put": "?key=k&ttl_seconds=60",
+    "cache-delete": "?key=k",
+    "system-function": "?namespace={namespace}",
+    "system-secrets": "?namespace={namespace}",
+    "system-logs": "?name={name}&namespace={namespace}",
+}
 """What routes have to be told, by their names."""
+OWNERS = {
+    "invocation": ("succeeded", {"read"}),
+    "invocation-output": ("succeeded", {"read", "invoke"}),
+    "invocation-attach": ("succeeded", {"read", "invoke"}),
+    "invocation-request": ("dead", {"read", "invoke"}),
+    "invocation-drop": ("dead", {"manage"}),
+    "invocation-redrive": ("dead", {"manage"}),
+    "invocation-cancel": ("queued", {"invoke", "manage"}),
+    "async-function-cancel": ("queued", {"invoke", "manage"}),
+}
+"""Routes about one invocation: the state in which they find something to do, and the scopes that each are enough."""
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +70,46 @@ def server() -> Iterator[Server]:
         yield server
 
 
+def prepare(server: Server, route: str, namespace: str) -> None:
+    """Makes what a route has to find, and takes away what it must not find."""
+
+    def ask(method: str, path: str, body: bytes = b"") -> None:
+        server.request(method, path, body, {"authorization": "all"})
+
+    server.registry.add("echo")
+    if route == "cache-get":
+        ask("PUT", f"/cache/{namespace}?key=k&ttl_seconds=60", b"x")
+    elif route == "system-deploy":
+        server.registry.add("other")  # has the same bytes
+        server.registry.deployments.pop((namespace, "echo"), None)
+    elif route.startswith("system-secret-"):
+        secret = b'{"name": "s", "value": "v", "namespace": "%b"}' % namespace.encode()
+        ask("DELETE" if route == "system-secret-create" else "POST", "/system/secrets", secret)
+    elif route == "system-namespace-create":
+        ask("DELETE", "/system/namespace/fresh")
+    elif route == "system-namespace-delete":
+        ask("POST", "/system/namespace/", b'{"name": "fresh"}')
+
+
 def call(server: Server, route: Route, token: str | None, name: str = "echo", namespace: str = "default") -> int:
     """The status of a well-formed request to a route."""
-    named = {"namespace": namespace, "name": name, "rest": "a/b", "version": 1}
-    path = route.path.format_map(defaultdict(lambda: "thing", named)) + QUERIES.get(route.name, "")
+    if route.name == "system-namespace-delete":
+        namespace = "fresh"
+    named = {"namespace": namespace, "name": name, "rest": "a/b", "version": 1, "digest": "ab" * 32}
+    named["function"] = f"{name}.{namespace}"
+    if route.scope == OWNED:
+        named["id"] = named["function"] = server.invocation(OWNERS[route.name][0], namespace=namespace, name=name)
+    path = (route.path + QUERIES.get(route.name, "")).format_map(defaultdict(lambda: "thing", named))
+    body = BODIES.get(route.name)
+    if body is not None and route.elsewhere:
+        body %= {key.encode(): str(value).encode() for key, value in named.items()}
     headers = {"content-type": "application/wasm"} if route.method == "PUT" else {}
     if token is not None:
         headers["authorization"] = token
     method = "POST" if route.method == "*" else route.method
-    server.registry.add("echo")
-    if route.name == "cache-get":
-        server.request("PUT", f"/cache/{namespace}?key=k&ttl_seconds=60", b"x", {"authorization": "all"})
+    prepare(server, route.name, namespace)
     with closing(HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)) as connection:
-        connection.request(method, path, BODIES.get(route.name), headers)
+        connection.request(method, path, body, headers)
         return connection.getresponse().status  # the body of some has no end
 
 
@@ -69,7 +127,16 @@ def test_only_liveness_and_readiness_are_public() -> None:
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
 def test_every_route_with_a_wrong_token_is_401(server: Server, route: Route) -> None:
     """A token that nobody made, an empty one, and one of another scheme."""
-    for token in ("nobody", "", "Bearer", "Bearer nobody", "Basic YWxsOmFsbA=="):
+    for token in (
+        "nobody",
+        "",
+        "Bearer",
+        "Bearer nobody",
+        "Basic YWxsOm5vYm9keQ==",
+        "Basic YWxs",
+        "Basic ###",
+        "Basic",
+    ):
         assert call(server, route, token) == 401
 
 
@@ -77,24 +144,35 @@ def test_every_route_with_a_wrong_token_is_401(server: Server, route: Route) -> 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_token_without_the_scope_is_403(server: Server, route: Route, scope: str) -> None:
     """Each scope opens its own routes."""
-    allowed = route.scope in (scope, ANY_TOKEN)
+    enough = OWNERS[route.name][1] if route.scope == OWNED else {route.scope}
     status = call(server, route, f"only-{scope}")
-    assert (status < 300) if allowed else status == 403
+    if enough & {scope, ANY_TOKEN}:
+        assert status < 300
+    else:
+        assert status == (404 if route.scope == OWNED and scope != "read" else 403)
 
 
 @pytest.mark.parametrize(
     "route",
-    [route for route in ROUTES if "{name}" in route.path or route.name == "metrics"],
+    [
+        route
+        for route in ROUTES
+        if "{name}" in route.path or "{function}" in route.path or route.scope in ("metrics", OWNED)
+    ],
     ids=lambda route: route.name,
 )
 def test_a_token_for_one_function_is_403_for_others(server: Server, route: Route) -> None:
-    """Functions that it is not for, in its namespace and in another one, and the host as a whole."""
+    """Functions that it is not for, in its namespace and in another one, and the host as a whole.
+
+    Their invocations do not even exist for it.
+    """
     server.registry.add("other")
     server.registry.add("echo", namespace="elsewhere")
     if route.name != "metrics":
         assert call(server, route, "narrow") < 300
-    assert call(server, route, "narrow", name="other") == 403
-    assert call(server, route, "narrow", namespace="elsewhere") == 403
+    refused = 404 if route.scope == OWNED else 403
+    assert call(server, route, "narrow", name="other") == refused
+    assert call(server, route, "narrow", namespace="elsewhere") == refused
 
 
 @pytest.mark.parametrize(
@@ -111,9 +189,12 @@ def test_items_and_topics_need_a_token_for_their_whole_namespace(server: Server,
 def test_a_disposable_token_with_every_right_is_403_for_management(server: Server, route: Route) -> None:
     """It opens functions, items and topics; what any token may see holds nothing for it; the rest never."""
     token = server.disposable.generate(60, EVERY_RIGHT).token
-    allowed = route.scope in {INVOKE, ANY_TOKEN, *ITEM_SCOPES}
+    scopes = OWNERS[route.name][1] if route.scope == OWNED else {route.scope}
     status = call(server, route, token)
-    assert (status < 300) if allowed else status == 403
+    if scopes & {INVOKE, ANY_TOKEN, *ITEM_SCOPES}:
+        assert status < 300
+    else:
+        assert status == (404 if route.scope == OWNED else 403)
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
@@ -121,7 +202,7 @@ def test_a_disposable_token_without_rights_opens_nothing(server: Server, route: 
     """One that only says who its bearer is; and one with rights elsewhere."""
     for permissions in (Permissions(()), Permissions(EVERY_RIGHT.entries).within("elsewhere")):
         token = server.disposable.generate(60, permissions).token
-        assert call(server, route, token) == (200 if route.scope == ANY_TOKEN else 403)
+        assert call(server, route, token) == {ANY_TOKEN: 200, OWNED: 404}.get(route.scope, 403)
 
 
 def test_a_list_holds_what_the_token_may_read(server: Server) -> None:

@@ -15,7 +15,7 @@ import pytest
 from command_line import server as started
 from guesthouse import Host
 from guesthouse.cli.serve import cache_of
-from guesthouse.config import load
+from guesthouse.config_sources import load
 from guesthouse.errors import BadRequest
 from guesthouse.interfaces.cache import CacheConfig, Item, MemoryCache, PersistentCache
 from guesthouse.interfaces.cache.valkey import ValkeyCache

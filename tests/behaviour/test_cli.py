@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 
 from command_line import built, guesthouse, server
 from guesthouse.cli import cli
+from guesthouse.cli.output import duration
 from support import ROOT
 
 NOBODY = "http://127.0.0.1:9"
@@ -156,9 +158,9 @@ def test_a_trap_names_the_command_that_shows_why_and_that_shows_it(running):
     """The client is told nothing of a guest's words; the log has them."""
     said = running("invoke", "panic", "-d", "it is over")
     assert said.status == 1
-    assert "`guesthouse logs panic`" in said.err
+    (hint,) = re.findall(r"`guesthouse (logs panic --invocation \w+)` shows it", said.err)
     assert "it is over" not in said.err
-    assert "it is over" in running("logs", "panic").out
+    assert "it is over" in running(*hint.split()).out
     lines = running("logs", "panic", "-n", "3", "--json").out.splitlines()
     assert [set(json.loads(line)) for line in lines] == [{"time", "level", "source", "text", "invocation_id"}] * 3
 
@@ -195,6 +197,14 @@ def test_limits_and_grants_are_those_of_the_deployment(running):
     function = next(found for found in running("ls", "--json").json if found["name"] == "tight")
     assert function["limits"] == {"request_bytes": 4}
     assert function["environment"] == {"A": "b=c"}
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"), [(31_000, "0.031 ms"), (999e6, "999 ms"), (2.56e9, "2.56 s"), (30e9, "30.00 s")]
+)
+def test_a_time_is_written_for_people(nanoseconds, text):
+    """Without powers of ten."""
+    assert duration(nanoseconds) == text
 
 
 def test_nothing_that_is_no_terminal_gets_colours(running):

@@ -92,11 +92,14 @@ def test_bash_completes_with_the_script(running: Served, tmp_path: Path) -> None
 def test_commands_and_options_complete() -> None:
     """Without a server."""
     assert {"deploy", "doctor", "dev"} <= set(completed("guesthouse d"))
+    assert {"invocations", "invoke", "queues", "secret"} <= set(completed("guesthouse "))
+    assert completed("guesthouse invocations re") == ["redrive", "request"]
+    assert completed("guesthouse invocations ls --state d") == ["dead"]
     assert "--follow" in completed("guesthouse logs --f")
     assert completed("guesthouse logs --level wa") == ["warn"]
 
 
-@pytest.mark.parametrize("command", ["logs", "invoke", "rm", "rollback"])
+@pytest.mark.parametrize("command", ["logs", "invoke", "rm", "rollback", "invocations ls"])
 def test_names_of_functions_complete(running: Served, command: str) -> None:
     """By what the server says."""
     offers(f"guesthouse {command} ", running.url, "echo", "greet", "headers")

@@ -266,7 +266,9 @@ def test_the_endpoint_is_where_the_server_listens(shop: Shop) -> None:
 def test_a_restart_keeps_tokens_and_the_configuration_says_where_and_how_long(tmp_path: Path) -> None:
     """The key is in the data directory, the rest in the configuration."""
     config = tmp_path / "guesthouse.toml"
-    config.write_text('public_url = "https://fn.example.org/"\n[tokens]\nlongest_seconds = 300\n')
+    config.write_text(
+        'public_urls = ["https://fn.example.org/", "http://fn.internal:8080"]\n[tokens]\nlongest_seconds = 300\n'
+    )
     with served(tmp_path / "data") as server:
         shop = Shop(server)
         shop.deploy("token-calls", "echo")

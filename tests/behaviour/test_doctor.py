@@ -22,7 +22,7 @@ from command_line import guesthouse
 from gateway_server import serving
 from guesthouse.cli import checkup, reachable
 from guesthouse.cli.findings import Finding
-from guesthouse.config import load
+from guesthouse.config_sources import load
 from support import ROOT
 from valkey_server import ValkeyServer
 
@@ -94,6 +94,28 @@ def test_a_mistake_in_the_configuration_is_a_line_of_the_report(tmp_path: Path) 
     assert "listen.prot: there is no such setting" in checks["settings"]["text"]
     assert checks["data"]["status"] == "ok"
     assert report(tmp_path, "--config", tmp_path / "none.toml", status=1)["settings"]["status"] == "missing"
+
+
+def test_the_secret_of_callbacks_is_looked_at(tmp_path: Path) -> None:
+    """Not only when the server starts; and it is not shown."""
+    config = tmp_path / "guesthouse.toml"
+    config.write_text('[callbacks]\nsecret = "hunter2"\n')
+    text = report(tmp_path, "--config", config, status=1)["settings"]["text"]
+    assert "callbacks.secret" in text
+    assert "whsec_" in text
+    assert "hunter2" not in text
+
+
+def test_the_images_of_the_configuration_are_looked_for(tmp_path: Path) -> None:
+    """A file that is not there is found before somebody deploys it."""
+    config = tmp_path / "guesthouse.toml"
+    config.write_text(f'[images]\n"functions/alpine" = "{tmp_path / "none.wasm"}"\n')
+    check = report(tmp_path, "--config", config)["images"]
+    assert (check["status"], "functions/alpine" in check["text"]) == ("warn", True)
+    (tmp_path / "none.wasm").touch()
+    assert report(tmp_path, "--config", config)["images"]["status"] == "ok"
+    config.write_text(f'[openfaas]\nimages_dir = "{tmp_path / "nowhere"}"\n')
+    assert "nowhere" in report(tmp_path, "--config", config)["images"]["text"]
 
 
 def test_a_configuration_is_read(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from calculator import Paper, Rates
 from guesthouse import Host, Ok, Outcome
 from guesthouse.errors import InvalidModule
+from harness import until
 from probes import settled
 from support import guest, manifest
 
@@ -35,6 +36,7 @@ def trap(reason: str, body: bytes = b"", **limits: int) -> Call:
     return Call(body, 0, result, limits=limits, reason=reason)
 
 
+ORDER = b'{"customer": "Ada", "item": "engine", "push": "https://10.0.0.1/"}'
 WEB = {
     "bad-header": Call(b'[["x", "a\\r\\nb"]]', 0, "failed", reason="bad-answer"),
     "bad-status": Call(b"99", 0, "failed", reason="bad-answer"),
@@ -44,6 +46,7 @@ WEB = {
     "checksum": Call(b"abc", holds=b"ba7816bf8f01cfea414140de5dae2223"),
     "chunks": Call(b"one\ntwo\n", 201, holds=b"one\ntwo\n"),
     "clock": Call(holds=b"unix_ms", request={"query": [("sleep_ms", "1")]}),
+    "detached": Call(ORDER, 202, holds=b'{"accepted":"engine"}'),
     "dice": Call(request={"path": "3"}, holds=b"["),
     "echo": Call(bytes(range(256)), holds=bytes(range(256))),
     "echo-read": Call(b"abc", holds=b'"length":3'),
@@ -61,6 +64,7 @@ WEB = {
     "panic": trap("unreachable", b"boom"),
     "proxy": Call(status=500, request={"query": [("url", "https://10.0.0.1/")]}, holds=b"destination prohibited"),
     "publisher": Call(b"x", 204, request={"path": "news"}),
+    "redirect": Call(status=302),
     "read-through": Call(status=400, request={"path": "k"}, holds=b"say ?url="),
     "recurse": trap("stack-overflow"),
     "sleeper": trap("deadline", deadline_ms=30),
@@ -94,6 +98,7 @@ OF_TESTS = {
     "bytes-calls": Call(b"abcdef", holds=b"cdef", request={"query": [("do", '[{"read": 2}]')]}),
     "cache-lists": Call(PUSHES, holds=b'"length"'),
     "cache-recent": Call(b"tea", holds=b'"recent":["tea"'),
+    "detached-calls": Call(status=201, request={"query": [("do", '[{"queue": ["a", []]}, {"status": 201}]')]}),
     "http-1-0": Call(FETCHES, holds=b"destination prohibited"),
     "http-calls": Call(b'[{"send": %b}]' % FETCHES, holds=b"destination prohibited"),
     "log-calls": Call(CONFIGURES_AND_LOGS, holds=b"[null]"),
@@ -107,6 +112,7 @@ OF_TESTS = {
     "old-aws-secrets-calls": Call(NO_ROLE, holds=b'"refused"'),
     "old-cache-lists": Call(PUSHES, holds=b'"length"'),
     "old-cache-scalars": Call(b'{"operation": "set", "key": "k", "ttl_ms": 1000}', holds=b'{"stored":true}'),
+    "old-detached-calls": Call(b"one\n-two"),
     "old-http-calls": Call(FETCHES, holds=b"destination prohibited"),
     "old-log-calls": Call(CONFIGURES_AND_LOGS, holds=b"[null]"),
     "old-redis-calls": Call(PINGS, holds=b"there is no cluster 'main'"),
@@ -114,6 +120,7 @@ OF_TESTS = {
     "old-token-calls": Call(PERMITS_NOTHING_KNOWN, holds=b"invalid-argument"),
     "old-topic-calls": Call(PUBLISHES_TO_NOBODY, holds=b'["ok","Error::InvalidArgument'),
     "old-web-support": Call(holds=b'"path":"a/b"', request={"path": "a/b"}),
+    "read-file": Call(b"/nothing", 500, holds=b"No such file"),
     "returns": Call(holds=b"text", request={"path": "string"}),
     "spawn-calls": Call(b'[{"name": "nobody"}, {"name": "nobody", "old": true}]', holds=b"FunctionNotFound"),
     "stream-calls": Call(holds=b"text", request={"query": [("do", '[{"start": [200, []]}, {"data": "text"}]')]}),
@@ -126,6 +133,7 @@ OF_TESTS = {
 """Guests of tests/: what they are for needs more than a host; here they show that they work in each form."""
 WEB |= OF_TESTS
 SPAWN = {
+    "detached-spawn": (b"", {"failed": 1}),
     "fill": (b'{"key": "k", "url": "https://10.0.0.1/"}', {"failed": 1}),
     "fork-bomb": (b"", {"ok": 3, "failed": 4}),
     "old-spawn": (b"nonsense", {"dropped": 1}),
@@ -137,6 +145,13 @@ SPAWN = {
     "topic-trigger": (b"x", {"ok": 1}),
     "web-support-spawn": (b"x", {"ok": 1}),
 }
+COMMANDS = {
+    "cat": Call(b"\0text", holds=b"\0text"),
+    "command-calls": Call(holds=b'["command-calls"]'),
+    "env": Call(holds=b"GREETING=hi"),
+    "sha512sum": Call(b"abc", holds=b"ddaf35a193617abacc417349ae204131"),
+    "toolbox": Call(status=0, result="failed", reason="exit"),
+}
 NO_VARIABLES = Call(status=500, holds=b"NotPresent")
 DIFFERS = {
     "aws-item": NO_VARIABLES,
@@ -144,6 +159,7 @@ DIFFERS = {
     "aws-secret": NO_VARIABLES,
     "clock": trap("unreachable"),
     "environment": trap("unreachable"),
+    "detached-calls": Call(status=201, request={"query": [("do", '[{"queue": ["a", []]}, {"status": 201}]')]}),
     "exiter": trap("unreachable"),
     "headers": Call(request={"path": "a/b"}, holds=b'"environment":{"cache":"<not found>","function":"<not found>"'),
     "log-calls": trap("unreachable", CONFIGURES_AND_LOGS),
@@ -151,6 +167,7 @@ DIFFERS = {
     "logger": trap("unreachable", b"x"),
     "old-log-calls": trap("unreachable", CONFIGURES_AND_LOGS),
     "panic": trap("unreachable", b"boom"),
+    "redirect": NO_VARIABLES,
     "sleeper": trap("unreachable"),
     "stdout-flood": trap("fuel", fuel=10_000_000),
     "stream-calls": Call(b"", 0, "trapped", reason="unreachable", request={"query": [("do", '["sleep"]')]}),
@@ -162,6 +179,7 @@ DIFFERS = {
 DIFFERENT_TOPIC = "topic-trigger"
 """A spawn function that publishes to another topic in the third form: its outcome is the same."""
 
+VARIABLES = {"GREETING": "hi", "ROLE": "nobody", "destination": "https://example.com/"}
 ALL = sorted(manifest())
 
 
@@ -173,17 +191,17 @@ def host() -> Iterator[Host]:
 
 def answer(host: Host, name: str, form: str, call: Call) -> Outcome:
     """Deploys one guest in one form and calls it."""
-    host.deploy(name, guest(name, form), limits=call.limits, environment={"GREETING": "hi", "ROLE": "nobody"})
+    host.deploy(name, guest(name, form), limits=call.limits, environment=VARIABLES)
     return host.invoke(name, call.body, **call.request)
 
 
 def test_the_tables_below_know_every_guest():
     """A new guest has to say here what it does, and one that differs, how."""
     names = {name for name, _ in ALL}
-    assert names == {*WEB, *SPAWN, "calculator"}
+    assert names == {*WEB, *SPAWN, *COMMANDS, "calculator"}
     assert {name for name, form in ALL if "differs" in manifest()[name, form]} == {*DIFFERS, DIFFERENT_TOPIC}
     assert {form for _, form in ALL if "differs" in manifest()[_, form]} == {THIRD}
-    assert names - {name for name, form in ALL if form == THIRD} == {"dice"}
+    assert names - {name for name, form in ALL if form == THIRD} == {*COMMANDS, "dice", "read-file"}
 
 
 @pytest.mark.parametrize(("name", "form"), [key for key in ALL if key[0] in WEB])
@@ -195,7 +213,21 @@ def test_a_web_function_does_the_same_in_every_form(host, name, form):
     assert call.holds in outcome.body
     assert getattr(outcome.error, "reason", None) == call.reason
     assert host.inner.deployment(name).kind == manifest()[name, form]["kind"] == "web"
-    assert host.inner.dispatcher.pool.in_use == 0
+    until(lambda: host.inner.dispatcher.pool.in_use == 0, "a guest is left, and it is none that goes on")
+
+
+@pytest.mark.parametrize(("name", "form"), [key for key in ALL if key[0] in COMMANDS])
+def test_a_command_does_the_same_in_both_forms(host, name, form):
+    """A program needs WASI, which the third form lacks."""
+    call = COMMANDS[name]
+    outcome = answer(host, name, form, call)
+    assert (outcome.result, outcome.status, getattr(outcome.error, "reason", None)) == (
+        call.result,
+        call.status,
+        call.reason,
+    )
+    assert call.holds in outcome.body
+    assert host.inner.deployment(name).kind == manifest()[name, form]["kind"] == "command"
 
 
 @pytest.mark.parametrize(("name", "form"), [key for key in ALL if key[0] in SPAWN])

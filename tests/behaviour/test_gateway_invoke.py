@@ -156,7 +156,7 @@ def test_a_spawn_function_cannot_be_called(server: Server) -> None:
         (Trap("unreachable"), 502, "guest-trapped"),
         (DeadlineExceeded(), 504, "deadline-exceeded"),
         (AdmissionFull(retry_after=7), 429, "admission-full"),
-        (Cancelled(), 503, "draining"),
+        (Cancelled(), 499, "cancelled"),
     ],
 )
 def test_errors_of_an_invocation_are_problems_with_its_id(

@@ -82,7 +82,10 @@ def test_two_authorization_headers_are_400(server: Server) -> None:
 def test_a_401_names_the_scheme(server: Server) -> None:
     """As RFC 9110 wants it."""
     answer = server.request("GET", "/functions/default/inspect")
-    assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="guesthouse"')
+    assert (answer.status, answer.headers["www-authenticate"]) == (
+        401,
+        'Bearer realm="guesthouse", Basic realm="guesthouse"',
+    )
 
 
 def test_the_token_is_asked_for_before_the_function_is_looked_up(server: Server) -> None:

@@ -128,10 +128,11 @@ def test_the_python_on_the_page_is_an_interface_that_holds_guests_to_their_grant
 
 def test_the_manifest_on_the_page_is_one(tmp_path: Path) -> None:
     """With every word that there is."""
-    from guesthouse.cli.manifest import EMPTY, read_manifest
+    from guesthouse.cli.manifest import read_manifest
+    from guesthouse.gateway.documents import ManifestDocument
 
     (text,) = blocks("versions", "toml")
     (tmp_path / "hello.toml").write_text(text)
     manifest = read_manifest(tmp_path / "hello.toml")
-    assert manifest.keys() == EMPTY.keys()
+    assert manifest.keys() == ManifestDocument().options().keys()
     assert all(manifest.values())

@@ -24,6 +24,8 @@ from support import guest, wat
 ECHO = guest("echo")
 KEPT = "kept"
 """A function that no request deletes; `echo` is the description's example."""
+KNOWN: list[str] = []
+"""Invocations of it: one that has ended, one that waits until somebody cancels it."""
 CHECKS = [
     checks.not_a_server_error,
     openapi_checks.status_code_conformance,
@@ -48,6 +50,9 @@ class Hosted(Server):
         async with AsyncHost() as host:
             for name in ("echo", KEPT):
                 await host.deploy(name, ECHO)
+            ended = await host.enqueue(KEPT, b"x")
+            await host.attach(ended)
+            KNOWN[:] = [ended, await host.enqueue(KEPT, b"x", delay_ms=86_400_000)]
             self.gateway = Gateway(services_of(host, self.config))
             await self.gateway.serve(signals=False, started=self._on_started)
 
@@ -76,6 +81,10 @@ def likely(case: schemathesis.Case) -> None:
     query.pop("follow", None)
     if len(str(path)) % 2 and case.method != "DELETE":
         path |= {"namespace": "default", "name": KEPT} if "name" in path else {}
+        path |= {"id": KNOWN[len(str(path)) // 2 % 2]} if "id" in path else {}
+        path |= {"function": KEPT} if "function" in path else {}
+    if case.path.endswith("/attach"):
+        case.query = {"timeout": "0"}
     if isinstance(case.body, dict):
         query.clear()
         if len(str(case.body)) % 2:

@@ -225,6 +225,24 @@ def test_a_cancelled_call_is_told_as_cancelled(host: Host) -> None:
     assert Cancelled.status == 499
 
 
+def test_giving_up_a_call_that_was_given_up_changes_nothing(host: Host) -> None:
+    """It is cancelled once; a drain that meets one that is just being cancelled goes on to the next."""
+    host.deploy("waits", module(WAYS["wait"]))
+
+    async def attack(inner: AsyncHost) -> Any:
+        task = asyncio.ensure_future(inner.call("waits", "run", 1, interface=RUNNER))
+        while not inner.dispatcher.waiting:
+            await asyncio.sleep(0)
+        (running,) = inner.dispatcher.waiting
+        for _ in range(5):
+            running.give_up()
+            await asyncio.sleep(0)
+        with pytest.raises(Cancelled):
+            await task
+
+    run(host, attack)
+
+
 def test_a_host_that_closes_gives_up_what_runs(host: Host) -> None:
     """Guests that would run for another minute do not keep it: they are ended after the time for draining."""
     with Host(slots=16) as other:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from wasmtime import wat2wasm
 
 PREBUILT = Path(os.environ.get("TEST_GUESTS", Path(__file__).parents[2] / "guests" / "prebuilt"))
+COMMANDS = frozenset(
+    entry["name"]
+    for entry in json.loads((PREBUILT / "manifest.json").read_text())["guests"]
+    if entry["kind"] == "command"
+)
+"""Guests that are programs: as core modules they say nothing of types."""
 
 BYTES = """
   (import "demo:bytes/bytes@1.0.3" (instance $bytes
@@ -107,6 +114,29 @@ ADAPTED = """(component
   (core instance (instantiate $Fixup (with "" (instance $actual))))
   (func $run (canon lift (core func $main "run")))
   (export "run" (func $run)))"""
+
+PROGRAM = (
+    ADAPTED.replace('(func (export "run")))', '(func (export "_start")))')
+    .replace(
+        """(import "__main_module__" "cabi_realloc" (func (param i32 i32 i32 i32) (result i32)))""",
+        """(import "__main_module__" "_start" (func))""",
+    )
+    .replace(
+        """(func (export "cabi_import_realloc")""",
+        """(func (export "wasi:cli/run@0.2.12#run") (result i32) unreachable)
+    (func $stack) (start $stack)
+    (func (export "cabi_import_realloc")""",
+    )
+    .replace('(export "cabi_realloc" (func $main "cabi_realloc"))', '(export "_start" (func $main "_start"))')
+    .replace(
+        """(func $run (canon lift (core func $main "run")))
+  (export "run" (func $run))""",
+        """(func $run (result (result)) (canon lift (core func $adapter "wasi:cli/run@0.2.12#run")))
+  (instance $program (export "run" (func $run)))
+  (export "wasi:cli/run@0.2.12" (instance $program))""",
+    )
+)
+"""A program of preview 1 as component tools wrap it: the adapter begins with a stack for itself, and runs `_start`."""
 
 
 def component(*changes: tuple[str, str], more: str = "") -> bytes:

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from guesthouse.cli.serve import aws_of
-from guesthouse.config import Aws, load
+from guesthouse.config import Aws
+from guesthouse.config_sources import load
 from guesthouse.errors import BadRequest
 from guesthouse.net.aws import AwsConfig, Credentials
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from guesthouse.config import Config, load
+from guesthouse.config import Config
+from guesthouse.config_sources import load
 from guesthouse.errors import BadRequest
+from guesthouse.queue.config import InvocationsConfig, QueueConfig
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +129,10 @@ def test_a_flag_does_not_hide_a_mistake_in_a_variable(monkeypatch: pytest.Monkey
     monkeypatch.setenv("GUESTHOUSE_LISTEN__PORT", "none")
     with pytest.raises(BadRequest, match=r"listen\.port"):
         load({"listen": {"port": 1}})
+
+
+def test_the_sections_of_queue_and_invocations_say_what_the_library_says() -> None:
+    """The same words with the same defaults."""
+    config = Config()
+    assert QueueConfig(**config.queue.model_dump()) == QueueConfig()
+    assert InvocationsConfig(**config.invocations.model_dump()) == InvocationsConfig()

@@ -290,15 +290,6 @@ def test_every_commit_of_any_process_changes_the_data_version(database: Database
         assert database.data_version() != second
 
 
-def test_a_sqlite_that_loses_data_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """F6: 3.51.2 has the write-ahead log bug, 3.51.3 has not."""
-    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
-    with pytest.raises(StorageError, match=r"3\.51\.2"):
-        Database(None)
-    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.3")
-    Database(None).close()
-
-
 def test_the_file_is_for_its_owner_only_and_synced_at_each_commit(tmp_path: Path) -> None:
     """Mode 0600 for the database and its log; write-ahead log with full synchronisation."""
     database = Database(tmp_path / "guesthouse.db")

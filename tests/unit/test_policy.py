@@ -47,6 +47,16 @@ def test_a_url_is_taken_apart(url: str, scheme: str, host: str, port: int, targe
     assert (found.target, found.authority) == (target, authority)
 
 
+@given(st.text("abé|%2f/?=\\\\ ", max_size=60), st.sampled_from([1, 150]))
+def test_a_url_that_is_accepted_is_accepted_in_its_canonical_form(path: str, times: int) -> None:
+    """It is stored like that and taken apart again, and percent-encoding makes it up to six times as long."""
+    try:
+        found = parse_url("https://EXAMPLE.com./" + path * times)
+    except OutboundError:
+        return
+    assert parse_url(found.url) == found
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -15,9 +15,10 @@ from guesthouse.engine.module import CoreImport
 from guesthouse.engine.types import FuncType, Primitive
 from guesthouse.engine.unbundle import unbundle
 from guesthouse.errors import InvalidModule
-from unit.component_text import ADAPTED, PREBUILT, component
+from unit.component_text import ADAPTED, COMMANDS, PREBUILT, PROGRAM, component
 
 GUESTS = sorted(PREBUILT.glob("*.wasm"))
+PROGRAMS = [PREBUILT / f"{name}.wasip1.wasm" for name in sorted(COMMANDS)]
 
 
 def test_the_main_module_is_taken_out_and_its_imports_are_traced_to_their_interfaces() -> None:
@@ -45,7 +46,7 @@ def test_the_main_module_is_taken_out_and_its_imports_are_traced_to_their_interf
     assert guest.world.imports.keys() == {"demo:bytes/bytes@1.0.3"}
 
 
-@pytest.mark.parametrize("path", GUESTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in GUESTS if path not in PROGRAMS], ids=lambda path: path.name)
 def test_every_real_guest_can_be_taken_apart(path: Path) -> None:
     """What is taken out compiles, and has the imports and exports that are reported."""
     guest = unbundle(path.read_bytes())
@@ -60,6 +61,15 @@ def test_every_real_guest_can_be_taken_apart(path: Path) -> None:
             interface = guest.world.imports[guest.aliases.get(item.module, item.module)]
             drops = {f"[resource-drop]{resource}" for resource in interface.resources}
             assert item.name in interface.functions.keys() | drops
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.name)
+def test_a_program_of_preview_1_is_its_start_function(path: Path) -> None:
+    """It brings no types, and imports nothing but preview 1."""
+    guest = unbundle(path.read_bytes())
+    assert guest.world is None
+    assert guest.exports["_start"] == ("", "")
+    assert {item.module for item in guest.imports} == {"wasi_snapshot_preview1"}
 
 
 def test_the_module_that_is_taken_out_compiles() -> None:
@@ -106,6 +116,16 @@ def test_the_preview_1_adapter_is_recognised_and_left_out() -> None:
     assert guest.aliases == {}
     assert guest.world is not None
     assert guest.world.imports == {}
+
+
+def test_what_an_adapter_makes_a_command_is_the_main_modules_start() -> None:
+    """The adapter goes, and with it the export that it made of `_start`."""
+    guest = unbundle(wat2wasm(PROGRAM))
+    assert guest.exports["_start"] == ("", "")
+    assert not [name for name in guest.exports if "run" in name]
+    assert guest.world is not None
+    assert list(guest.world.exports) == ["wasi:cli/run@0.2.12"]
+    assert guest.dropped[-1] == "wit-component:adapter:wasi_snapshot_preview1"
 
 
 def test_a_redirected_interface_is_resolved() -> None:

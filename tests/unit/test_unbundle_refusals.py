@@ -9,7 +9,7 @@ from wasmtime import wat2wasm
 
 from guesthouse.engine.unbundle import unbundle
 from guesthouse.errors import InvalidModule
-from unit.component_text import ADAPTED, BYTES, EXPORTS, INSTANCES, SHIM, STARTER, component
+from unit.component_text import ADAPTED, BYTES, EXPORTS, INSTANCES, PROGRAM, SHIM, STARTER, component
 
 LOWER = '(canon lower (func $bytes "[method]buffer.read") (memory $memory) (realloc $realloc))'
 LIFT = "string-encoding=utf8 (memory $memory) (realloc $realloc)"
@@ -131,6 +131,29 @@ def test_a_module_that_only_looks_like_the_adapter_is_refused(old: str, new: str
     """An adapter sees the main module's memory and WASI, and answers preview 1: nothing else."""
     with pytest.raises(InvalidModule, match=r"links several core modules|answered by another|is not satisfied"):
         unbundle(wat2wasm(ADAPTED.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("wasi:cli/run@0.2.12", "demo:cli/run@0.2.12", "is not the main module's function"),
+        ("wasi:cli/run@0.2.12", "wasi:cli/run@0.3.0", "is not the main module's function"),
+        ('#run") (result i32)', '#other") (result i32)', "is not the main module's function"),
+        ('"__main_module__" "_start" (func)', '"__main_module__" "other" (func)', "is not satisfied"),
+        (
+            '(export "_start" (func $main "_start"))',
+            '(export "_start" (func $shim "1"))',
+            "is not the main module's function",
+        ),
+        ('(func (export "_start")))', '(func (export "other")))', "links several core modules"),
+    ],
+    ids=["another package", "another version", "another function", "not given", "given another", "no start"],
+)
+def test_an_adapters_export_is_a_command_only_where_it_runs_the_main_module(old: str, new: str, reason: str) -> None:
+    """By its name, and by what it was given to run."""
+    assert old in PROGRAM
+    with pytest.raises(InvalidModule, match=reason):
+        unbundle(wat2wasm(PROGRAM.replace(old, new)))
 
 
 def test_a_nested_component_that_does_something_is_refused() -> None:

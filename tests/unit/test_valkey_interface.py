@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from guesthouse.config import load
+from guesthouse.config_sources import load
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import BadRequest
 from guesthouse.interfaces.bytes import Buffer

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -48,6 +51,23 @@ def function(text: str, before: str = "") -> FuncType:
 
 
 # The files that come with guesthouse
+
+
+def test_interfaces_can_be_found_in_several_threads_at_once() -> None:
+    """Guests are linked beside the loop; a name that another thread is following is no circle."""
+    abi, together = Abi.load(), Barrier(8)
+
+    def find(_: int) -> list[str]:
+        together.wait()
+        return [found.name for name in abi.interfaces() if (found := abi.find(name)) is not None]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(find, range(8))) == [[*abi.interfaces()]] * 8
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_every_interface_and_world_of_the_abi_resolves() -> None:

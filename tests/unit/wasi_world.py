@@ -7,6 +7,7 @@ from typing import Any
 from guesthouse.errors import Trap
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.wasi import WasiInterface
+from guesthouse.interfaces.wasi.tree import Find
 from unit.interface_fakes import FakeLog, SimulatedClock, calls, invocation, now
 
 MS = 1_000_000
@@ -40,9 +41,9 @@ class Guest:
 class World:
     """One invocation with a clock that it sleeps on."""
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, secrets: Find | None = None, **fields: Any) -> None:
         self.clock = SimulatedClock()
-        self.wasi = WasiInterface(self.clock, self.clock.sleep)
+        self.wasi = WasiInterface(self.clock, self.clock.sleep, secrets)
         self.calls = calls(self.wasi)
         self.run: Invocation = invocation(**fields)
         self.guest = Guest()

@@ -101,19 +101,16 @@ void gh_program_delete(gh_program *program);
 /* Instantiates a program and calls the export with the lowered arguments. */
 int gh_start(gh_guest *guest, const gh_target *target, uint64_t deadline_ns, const uint8_t *blob, uint32_t flat,
              const uint8_t *blocks, uint32_t block_count);
-/* Calls another export of an instance whose last call is done and finished but for its store. */
-int gh_call(gh_guest *guest, int32_t export_index, const uint8_t *blob, uint32_t flat, const uint8_t *blocks,
-            uint32_t block_count);
 /* Runs a guest that yielded for one more slice. */
 int gh_continue(gh_guest *guest);
 /* Answers the waiting host call with a lowered value, or with a trap, and runs on. */
 int gh_answer(gh_guest *guest, const uint8_t *blob, uint32_t flat, const uint8_t *blocks, uint32_t block_count);
 int gh_answer_trap(gh_guest *guest, const char *message);
-/* After a call that is done, where another one follows: runs its post-return, if it has one (it may yield: gh_continue). */
-int gh_post_return(gh_guest *guest);
 /* After a call that is done: deletes the store, the end of a good invocation.  Post-return is left out: it could only give
  * memory back that goes with the store anyway, for it may not call the host. */
 void gh_finish(gh_guest *guest);
+/* After a call that is done, where another one follows: fetches what was used so far. */
+void gh_measure(gh_guest *guest);
 /* Ends a guest in whatever state it is, also one that never started; GH_FAILED. */
 int gh_cancel(gh_guest *guest);
 /* Gives a guest that waited for something outside a whole slice again; its next epoch would end the old one at once. */
@@ -124,6 +121,10 @@ void gh_request_cancel(gh_guest *guest);
 int gh_start_released(gh_guest *guest, const gh_target *target, uint64_t deadline_ns, const uint8_t *blob, uint32_t flat,
                       const uint8_t *blocks, uint32_t block_count);
 int gh_continue_released(gh_guest *guest);
+/* After a call that is done: runs its post-return, if it has one, and then calls another export of the same instance; the
+ * deadline and the limits are those that it was started with. */
+int gh_call_released(gh_guest *guest, const gh_target *target, const uint8_t *blob, uint32_t flat, const uint8_t *blocks,
+                     uint32_t block_count);
 int gh_answer_released(gh_guest *guest, const uint8_t *blob, uint32_t flat, const uint8_t *blocks, uint32_t block_count);
 
 /* Counters for the tests: stores made and deleted since the process began. */

@@ -122,7 +122,7 @@ static void keep_message(gh_guest *guest, wasm_byte_vec_t *text) {
   wasm_byte_vec_delete(text);
 }
 
-static void delete_store(gh_guest *guest) {
+void gh_measure(gh_guest *guest) {
   uint64_t fuel = 0;
   wasmtime_error_t *error = wasmtime_context_get_fuel(guest->context, &fuel);
   if (error) wasmtime_error_delete(error);
@@ -132,6 +132,10 @@ static void delete_store(gh_guest *guest) {
   guest->fuel_left = fuel;
   gh_refresh_memory(guest);
   guest->peak_memory = guest->memory_size;
+}
+
+static void delete_store(gh_guest *guest) {
+  gh_measure(guest);
   guest->memory = NULL;
   guest->memory_size = 0;
   wasmtime_store_delete(guest->store);
@@ -223,6 +227,11 @@ static int stop(gh_guest *guest, const char *message) {
 /* What comes after the future that has just ended well; -1: another future was begun. */
 static int advance(gh_guest *guest) {
   wasmtime_extern_t item;
+  if (guest->phase == PHASE_RETURNING) {
+    guest->may_leave = true;
+    guest->entry = guest->next;
+    guest->phase = PHASE_INITIALIZING;
+  }
   switch (guest->phase) {
     case PHASE_INSTANTIATING:
       instantiated(guest);
@@ -257,10 +266,8 @@ static int advance(gh_guest *guest) {
       guest->phase = PHASE_CALLED;
       gh_refresh_memory(guest);
       return GH_DONE;
-    default: /* post-return is over */
-      guest->may_leave = true;
-      guest->phase = PHASE_CALLED;
-      return GH_DONE;
+    default: /* nothing runs: not reached */
+      return stop(guest, "there is nothing to go on with");
   }
 }
 
@@ -315,13 +322,22 @@ int gh_start(gh_guest *guest, const gh_target *target, uint64_t deadline_ns, con
   return run(guest);
 }
 
-int gh_call(gh_guest *guest, int32_t export_index, const uint8_t *blob, uint32_t flat, const uint8_t *blocks,
+int gh_call(gh_guest *guest, const gh_target *target, const uint8_t *blob, uint32_t flat, const uint8_t *blocks,
             uint32_t block_count) {
-  guest->entry = &guest->program->exports[export_index];
+  wasmtime_extern_t item;
+  const gh_export *last = guest->entry;
+  guest->next = &guest->program->exports[target->export_index];
   guest->arguments = plan_of(blob, flat, blocks, block_count);
-  guest->phase = PHASE_INITIALIZING;
-  int status = advance(guest);
-  return status >= 0 ? status : run(guest);
+  guest->phase = PHASE_RETURNING;
+  if (!find(guest, last->post, last->post_size, WASMTIME_EXTERN_FUNC, &item)) {
+    int status = advance(guest);
+    return status >= 0 ? status : run(guest);
+  }
+  guest->current = item.of.func;
+  guest->args[0] = guest->results[0];
+  guest->may_leave = false;
+  begin_function(guest, &guest->current, last->result_count, 0);
+  return run(guest);
 }
 
 int gh_continue(gh_guest *guest) { return run(guest); }
@@ -342,18 +358,6 @@ int gh_answer_trap(gh_guest *guest, const char *message) {
 void gh_new_slice(gh_guest *guest) {
   guest->measuring = false;
   wasmtime_context_set_epoch_deadline(guest->context, 1);
-}
-
-int gh_post_return(gh_guest *guest) {
-  wasmtime_extern_t item;
-  const gh_export *entry = guest->entry;
-  guest->phase = PHASE_RETURNING;
-  if (!find(guest, entry->post, entry->post_size, WASMTIME_EXTERN_FUNC, &item)) return advance(guest);
-  guest->current = item.of.func;
-  guest->args[0] = guest->results[0];
-  guest->may_leave = false;
-  begin_function(guest, &guest->current, entry->result_count, 0);
-  return run(guest);
 }
 
 void gh_finish(gh_guest *guest) {

@@ -194,6 +194,13 @@ class GuestHandle:
         count = len(blocks) // BLOCK_BYTES
         return glue.gh_start_released(self.fields, target.pointer, deadline_ns, blob, target.flat, blocks, count)
 
+    def call_released(self, target: Target, plan: tuple[bytes, bytes]) -> int:
+        """Ends the call that is done, and calls another export of the same instance, without the GIL; returns a status."""
+        self._kept = plan
+        blocks, blob = plan
+        count = len(blocks) // BLOCK_BYTES
+        return glue.gh_call_released(self.fields, target.pointer, blob, target.flat, blocks, count)
+
     def answer(self, blob: bytes, flat: int, blocks: bytes) -> int:
         """Answers the waiting host call with a lowered value; returns a status."""
         self._reply = (blob, blocks)
@@ -224,6 +231,10 @@ class GuestHandle:
         """Deletes the store of a guest whose call is done."""
         glue.gh_finish(self.fields)
 
+    def measure(self) -> None:
+        """Fetches what `used` answers, of a guest whose call is done and whose store stays."""
+        glue.gh_measure(self.fields)
+
     def cancel(self) -> int:
         """Ends a guest in whatever state it is, also one that never started."""
         return glue.gh_cancel(self.fields)
@@ -242,7 +253,7 @@ class GuestHandle:
         return ffi.unpack(self.fields.values, count)  # type: ignore[no-any-return]
 
     def used(self) -> tuple[int, int, bool]:
-        """Fuel that is left, peak memory in bytes, and whether the fuel is known; once the store is deleted."""
+        """Fuel that is left, peak memory in bytes, and whether the fuel is known; once it was measured, or has ended."""
         return _USED.unpack_from(self.header, _USED_AT)
 
     def message(self) -> str:

@@ -11,7 +11,8 @@ enum { MAX_VALUES = 17 };
 #define GH_GUEST_PRIVATE \
   gh_program *program; \
   const gh_limits *limits; \
-  const gh_export *entry; \
+  const gh_export *entry;       /* that is called, or was called last */ \
+  const gh_export *next;        /* to be called after the post-return of the last one */ \
   gh_plan arguments, reply;     /* of the call, and of the host call that is being answered */ \
   gh_answer_kind answer; \
   wasmtime_store_t *store; \
@@ -96,6 +97,8 @@ void gh_on_wait(void *environment, wasmtime_caller_t *caller, const wasmtime_val
 
 /* guest.c: looks for the guest's cabi_realloc when it is first needed. */
 bool gh_find_realloc(gh_guest *guest);
+int gh_call(gh_guest *guest, const gh_target *target, const uint8_t *blob, uint32_t flat, const uint8_t *blocks,
+            uint32_t block_count);
 
 /* lower.c */
 uint64_t gh_to_slot(const wasmtime_val_t *value);

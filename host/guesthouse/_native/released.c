@@ -25,6 +25,14 @@ int gh_continue_released(gh_guest *guest) {
   return status;
 }
 
+int gh_call_released(gh_guest *guest, const gh_target *target, const uint8_t *blob, uint32_t flat, const uint8_t *blocks,
+                     uint32_t block_count) {
+  PyThreadState *state = PyEval_SaveThread();
+  int status = gh_call(guest, target, blob, flat, blocks, block_count);
+  PyEval_RestoreThread(state);
+  return status;
+}
+
 int gh_answer_released(gh_guest *guest, const uint8_t *blob, uint32_t flat, const uint8_t *blocks, uint32_t block_count) {
   PyThreadState *state = PyEval_SaveThread();
   int status = gh_answer(guest, blob, flat, blocks, block_count);

@@ -55,6 +55,7 @@ def findings(data_dir: Path | None, config: Path | None, url: str) -> Iterator[F
     yield _files(resource.getrlimit(resource.RLIMIT_NOFILE))
     chosen, finding = _configuration(data_dir, config)
     yield finding
+    yield from _images(chosen)
     yield from _data_directory(chosen.data_dir)
     yield reachable.port(chosen.listen.host, chosen.listen.port)
     yield from _rust()
@@ -153,16 +154,34 @@ def _files(limits: tuple[int, int]) -> Finding:
 def _configuration(data_dir: Path | None, path: Path | None) -> tuple[Config, Finding]:
     from guesthouse.cli.settings import settings
     from guesthouse.config import FILE, Config
+    from guesthouse.dispatch.deliveries import CallbackConfig
+    from guesthouse.errors import BadRequest
 
     source = path or Path(FILE)
     try:
         chosen = settings({"data_dir": data_dir}, path)
+        try:
+            CallbackConfig(secret=chosen.callbacks.secret).key()
+        except BadRequest as error:
+            raise Failure(f"{source}: {error}") from None
     except Failure as failure:
         default = Config.model_construct()
         plain = default if data_dir is None else default.model_copy(update={"data_dir": data_dir})
         return plain, Finding("settings", MISSING, failure.message, f"correct it: {source}", True)
     text = f"{source} is fine" if source.is_file() else "no configuration file: everything has its default"
     return chosen, Finding("settings", OK, text, required=True)
+
+
+def _images(chosen: Config) -> Iterator[Finding]:
+    """Those of the configuration: a deploy of one that is not there is refused."""
+    gone = [(image, path) for image, path in chosen.images.items() if not path.is_file()]
+    for image, path in gone:
+        yield Finding("images", WARN, f"{image} is {path}, which is no file", "build it, or correct [images]")
+    folder = chosen.openfaas.images_dir
+    if folder is not None and not folder.is_dir():
+        yield Finding("images", WARN, f"openfaas.images_dir is {folder}, which is no directory", f"mkdir -p {folder}")
+    elif chosen.images and not gone:
+        yield Finding("images", OK, f"all {len(chosen.images)} files of [images] are there")
 
 
 def _data_directory(path: Path) -> Iterator[Finding]:

@@ -24,11 +24,13 @@ CONNECT_SECONDS = 5.0
 PROBLEM = "urn:guesthouse:problem:"
 TOKEN_HEADER = "x-momento-authorization"
 """Carries our token, so that `authorization` stays free for the function."""
+LOG = "`guesthouse logs {function} --invocation {invocation}` shows it"
 HINTS = {
     "unauthorized": "set GUESTHOUSE_TOKEN to a token made by `guesthouse token create`",
     "not-granted": "`guesthouse inspect FILE` prints the grants that it needs",
-    "guest-trapped": "`guesthouse logs {function}` shows it",
-    "bad-answer": "`guesthouse logs {function}` shows it",
+    "guest-trapped": LOG,
+    "bad-answer": LOG,
+    "command-failed": LOG,
 }
 
 
@@ -89,6 +91,11 @@ def management_path(namespace: str, name: str = "", more: str = "") -> str:
     return "/".join(["/functions/manage", *(quote(part, safe="") for part in (namespace, name, more) if part)])
 
 
+def that_it_may_read() -> str:
+    """For a list that is empty: a token is shown only what it has the scope `read` for."""
+    return " that the token may read" if os.environ.get("GUESTHOUSE_TOKEN") else ""
+
+
 def problem_of(response: Response) -> dict[str, Any] | None:
     """The problem that the server (not a function) answered, if it did."""
     if not response.headers.get("content-type", "").startswith("application/problem+json"):
@@ -101,14 +108,15 @@ def problem_of(response: Response) -> dict[str, Any] | None:
     return document if known else None
 
 
-def failure_of(response: Response, function: str = "NAME") -> Failure:
-    """Why the server did not do it, in one line; `function` is whose log a hint may name."""
+def failure_of(response: Response, function: str = "NAME", hint: str | None = None) -> Failure:
+    """Why the server did not do it, in one line; `function` is whose log a hint may name, `hint` stands in for ours."""
     document = problem_of(response)
     if document is None:
         where = f"{response.url.scheme}://{response.url.netloc.decode('ascii', 'replace')}"
         return Failure(f"{where} answered {response.status_code} without saying why: is that a guesthouse?")
     detail = str(document.get("detail") or document.get("title") or f"status {response.status_code}")
-    hint = HINTS.get(document["type"].removeprefix(PROBLEM), "").format(function=function)
+    known = HINTS.get(document["type"].removeprefix(PROBLEM), "")
+    hint = hint or known.format(function=function, invocation=document.get("invocation_id", "ID"))
     if "retry-after" in response.headers:
         hint = f"try again in {response.headers['retry-after']} s"
     return Failure(f"{detail.rstrip('.')}: {hint}" if hint else detail, document)

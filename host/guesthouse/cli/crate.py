@@ -26,6 +26,8 @@ NO_SOURCES = LEFT_OUT.union(DefaultFilter.ignore_dirs)
 """Folders of a crate that are not watched: large ones of other tools too."""
 LONGEST_LINE = 64 << 20
 """Bytes of one message of cargo: it names every file of a crate."""
+BUILT = frozenset({"cdylib", "bin"})
+"""Types of crates that become guests: functions, and commands."""
 LOCAL = "path+file://"
 """What the ids of packages begin with whose sources are here."""
 
@@ -75,7 +77,7 @@ class Crate:
         if message.get("reason") != "compiler-artifact" or not message["package_id"].startswith(LOCAL):
             return []
         self.roots.add(Path(message["manifest_path"]).parent)
-        if "cdylib" not in message["target"]["crate_types"]:
+        if not BUILT.intersection(message["target"]["crate_types"]):
             return []
         return [Path(name) for name in message["filenames"] if name.endswith(".wasm")]
 

@@ -13,7 +13,7 @@ from guesthouse.cli.manifest import Manifest, manifest_options
 from guesthouse.cli.options import name_of, namespace_option, url_option
 from guesthouse.cli.output import Failure, Output, size, with_output
 from guesthouse.errors import NotFound
-from guesthouse.registry.deployment import check_name
+from guesthouse.registry.deployment import ANSWERING, check_name
 
 
 @click.command(
@@ -25,6 +25,8 @@ Examples:
   guesthouse deploy api.wasm --grant cache --grant http:https://api.example.com
   guesthouse deploy api.wasm --manifest api.toml
   guesthouse deploy audit.wasm --topic orders --topic refunds
+  guesthouse deploy report.wasm --schedule "0 3 * * *" --timezone Europe/Berlin
+  guesthouse deploy toolbox.wasm --name hash --arg sha512sum
   guesthouse deploy *.wasm --namespace shop
 """
 )
@@ -33,6 +35,9 @@ Examples:
 @namespace_option
 @manifest_options
 @click.option("--topic", multiple=True, metavar="NAME", help="A topic whose messages start it, a spawn function.")
+@click.option("--schedule", multiple=True, metavar="CRON", help='A time at which it is called, like "0 3 * * *".')
+@click.option("--timezone", default="UTC", show_default=True, metavar="NAME", help="The time zone of --schedule.")
+@click.option("--secret", multiple=True, metavar="NAME", help="A secret of the namespace that it finds as a file.")
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @url_option
 @with_output
@@ -43,6 +48,9 @@ def deploy(
     namespace: str,
     manifest: Manifest,
     topic: tuple[str, ...],
+    schedule: tuple[str, ...],
+    timezone: str,
+    secret: tuple[str, ...],
     description: str | None,
     url: str,
 ) -> None:
@@ -57,6 +65,14 @@ def deploy(
     if description is not None:
         manifest["description"] = description
     manifest["topics"] += topic
+    manifest["secrets"] += secret
+    if schedule:
+        manifest["schedule"] = [
+            *manifest.get("schedule", ()),
+            *({"cron": cron, "timezone": timezone} for cron in schedule),
+        ]
+    elif timezone != "UTC":
+        raise click.UsageError("--timezone goes with --schedule")
     with Client(url) as client:
         for file, function in zip(files, names, strict=True):
             with output.working(f"deploying {function}"):
@@ -102,5 +118,5 @@ def _told(deployed: dict[str, Any]) -> str:
         return f"{head}; calls go on to version {deployed['pinned']}, to which it is pinned"
     if "kind" not in deployed:
         return head
-    where = f" at {deployed['url']}" if deployed["kind"] == "web" else ""
+    where = f" at {deployed['url']}" if deployed["kind"] in ANSWERING else ""
     return f"{head} ({deployed['kind']}, {size(deployed['size'])}){where}"

@@ -22,6 +22,7 @@ FORMS = {"component": "a component", "core": "a core module"}
 KINDS = {
     "web": "a web function, called over HTTP",
     "spawn": "a spawn function, started by other functions",
+    "command": "a command, run by a call over HTTP",
     "library": "a library, called from Python",
     "unknown": "nothing that this host can run",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -73,6 +74,17 @@ def logs(
     with until_interrupted():
         for record in _records(url, f"{management_path(namespace, name, 'logs')}?{query}", name):
             output.result(record, told(record))
+
+
+def log_of(namespace: str, name: str, invocation: str) -> str:
+    """The command that shows what one invocation wrote."""
+    return f"guesthouse logs {named(namespace, name)} --invocation {invocation}"
+
+
+def named(namespace: str, name: str) -> str:
+    """How a command names a function: with its namespace, unless that is the one by itself."""
+    usual = os.environ.get("GUESTHOUSE_NAMESPACE") or "default"
+    return name if namespace == usual else f"{name} --namespace {namespace}"
 
 
 def _records(url: str, path: str, name: str) -> Iterator[dict[str, Any]]:

@@ -25,7 +25,7 @@ Manifest = dict[str, Any]
 
 
 def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the options `--env`, `--limit`, `--grant` and `--manifest`, and their sum as `manifest`."""
+    """Gives a command `--env`, `--limit`, `--grant`, `--arg` and `--manifest`, and their sum as `manifest`."""
 
     @click.option("--env", type=Pair(), multiple=True, help="An environment variable.")
     @click.option("--limit", type=Limit(), multiple=True, help="A limit, like deadline_ms=200.")
@@ -34,6 +34,12 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         metavar="INTERFACE[:PATTERN]",
         help="What it may use, like cache or http:https://api.example.com; without any, the host's default.",
+    )
+    @click.option(
+        "--arg",
+        multiple=True,
+        metavar="TEXT",
+        help="For a command: its name as it sees it, then its arguments, each with --arg; by default the function's name.",
     )
     @click.option(
         "--manifest",
@@ -48,6 +54,7 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
         env: tuple[tuple[str, str], ...],
         limit: tuple[tuple[str, int], ...],
         grant: tuple[str, ...],
+        arg: tuple[str, ...],
         manifest_file: Path | None,
         **options: Any,
     ) -> Any:
@@ -58,13 +65,23 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "limits": {**manifest["limits"], **dict(limit)},
             "grants": [*(manifest["grants"] or ()), *grant] if grant else manifest["grants"],
             "topics": list(manifest["topics"]),
+            "arguments": [*(arg or manifest["arguments"])],
+            "secrets": list(manifest["secrets"]),
         }
         return command(*args, **options)
 
     return wrapped
 
 
-EMPTY: Manifest = {"description": "", "environment": {}, "limits": {}, "grants": None, "topics": []}
+EMPTY: Manifest = {
+    "description": "",
+    "environment": {},
+    "limits": {},
+    "grants": None,
+    "topics": [],
+    "arguments": [],
+    "secrets": [],
+}
 """What every manifest has; a file may say more (see `ManifestDocument`)."""
 
 

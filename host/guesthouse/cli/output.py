@@ -75,20 +75,20 @@ class Output:
         from rich.text import Text
 
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        for number, column in enumerate(columns):
+            table.add_column(column, overflow="fold", no_wrap=number == 0)  # the first is what people copy
         for row in rows:
             table.add_row(*(Text(shown(cell)) for cell in row))
         _console(sys.stdout).print(table)
 
     @contextmanager
-    def working(self, text: str) -> Iterator[None]:
-        """Shows that something takes time, where a person is looking on."""
+    def working(self, text: str) -> Iterator[Callable[[], None]]:
+        """Shows that something takes time, where a person is looking on; what it gives ends that earlier."""
         if self.quiet or self.as_json or not sys.stderr.isatty():
-            yield
+            yield lambda: None
             return
-        with _console(sys.stderr).status(text):
-            yield
+        with _console(sys.stderr).status(text) as status:
+            yield status.stop
 
 
 @contextmanager
@@ -136,7 +136,12 @@ def size(count: int) -> str:
 def duration(nanoseconds: float) -> str:
     """A time for people: `0.031 ms`."""
     milliseconds = nanoseconds / 1e6
-    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 10_000 else f"{milliseconds:.3g} ms"
+    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1_000 else f"{milliseconds:.3g} ms"
+
+
+def moment(time: str | None) -> str:
+    """A time of the server's, which is UTC, for people: `2026-01-02 03:04:05Z`; empty where there is none."""
+    return "" if time is None else time[:19].replace("T", " ") + "Z"
 
 
 def percentile(values: Sequence[float], share: float) -> float:

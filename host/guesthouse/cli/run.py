@@ -12,7 +12,7 @@ import click
 
 from guesthouse.cli.invoke import body_of
 from guesthouse.cli.manifest import Manifest, manifest_options
-from guesthouse.cli.options import name_of, request_options
+from guesthouse.cli.options import Body, Pair, name_of, request_options
 from guesthouse.cli.output import Failure, Output, duration, percentile, shown, size, with_output
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ Pairs = tuple[tuple[str, str], ...]
 Examples:
   guesthouse run hello.wasm -d '{"name": "Ada"}'
   guesthouse run hello.wasm -d @request.json --repeat 1000
+  guesthouse run cat.wasm --arg cat --arg /var/openfaas/secrets/key --secret key=@key.txt
   guesthouse run resize.wasm -d @photo.jpg --limit deadline_ms=200 --json
   guesthouse run fetch.wasm -d '{"verb": "GET", "url": "http://localhost:3000/"}' --allow 127.0.0.0/8
 """
@@ -38,6 +39,7 @@ Examples:
 @click.option("--path", metavar="PATH", help="What follows the function's name in the URL.")
 @request_options
 @manifest_options
+@click.option("--secret", type=Pair(), multiple=True, help="A secret that it finds as a file; with @FILE from a file.")
 @click.option("--allow", multiple=True, metavar="NETWORK", help="A network that it may reach, though it is not public.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Call it this often.")
 @with_output
@@ -50,19 +52,21 @@ def run(
     header: Pairs,
     query: Pairs,
     manifest: Manifest,
+    secret: Pairs,
     allow: tuple[str, ...],
     repeat: int,
 ) -> None:
     """Runs the function in FILE, without a server.
 
-    It may be a web or a spawn function. The body of its answer goes to standard output; its log, and what
-    it used, to standard error.
+    It may be a web or a spawn function, or a command. The body of its answer goes to standard output; its
+    log, and what it used, to standard error.
     """
     import asyncio
 
     headers = [(name.lower(), value) for name, value in header]
     call = Call(file, data, method.upper(), path and path.lstrip("/"), query, headers, repeat)
-    outcome, times = asyncio.run(_run(output, call, dict(manifest), allow))
+    secrets = {name: Body().convert(value, None, None) for name, value in secret}
+    outcome, times = asyncio.run(_run(output, call, dict(manifest), secrets, allow))
     _report(output, outcome, times)
 
 
@@ -95,9 +99,12 @@ class StreamSink:
         """Passes it on."""
         self.write(data)
 
+    async def left(self) -> None:
+        """It has."""
+
 
 async def _run(
-    output: Output, call: Call, options: dict[str, Any], allow: tuple[str, ...]
+    output: Output, call: Call, options: dict[str, Any], secrets: dict[str, bytes], allow: tuple[str, ...]
 ) -> tuple[Outcome, list[int]]:
     """The first call's outcome, and the time of each in nanoseconds."""
     from guesthouse.async_host import AsyncHost
@@ -106,6 +113,9 @@ async def _run(
 
     policy = OutboundPolicy.of(schemes=("http", "https"), allow_addresses=allow)
     async with AsyncHost(outbound=OutboundConfig(policy), slots=64) as host:
+        for name, value in secrets.items():
+            await host.secrets.put("default", name, value)
+        options["secrets"] = [*options["secrets"], *secrets]
         with output.working(f"compiling {call.file}"):
             deployment = await host.deploy(_name(call.file), call.file.read_bytes(), **options)
         pieces: list[bytes] = []
@@ -121,12 +131,17 @@ async def _run(
 
 async def _once(host: AsyncHost, deployment: Deployment, call: Call, sink: StreamSink) -> Outcome:
     from guesthouse.interfaces.invocation import WebRequest
+    from guesthouse.registry.deployment import ANSWERING
 
-    if deployment.kind == "web":
+    if deployment.kind in ANSWERING:
         request = WebRequest(call.method, call.path, call.query, call.headers)
-        return await host.dispatcher.web(deployment, request, call.data, sink)
+        outcome = await host.dispatcher.web(deployment, request, call.data, sink)
+        if outcome.detached is not None:
+            await outcome.detached.end()
+        return outcome
     if deployment.kind == "spawn":
-        return await host.dispatcher.run_spawned(deployment, call.data, host.dispatcher.new_id(), "", 0)
+        outcome, _ = await host.dispatcher.run_spawned(deployment, call.data, host.dispatcher.new_id(), "", 0)
+        return outcome
     raise Failure(f"{call.file} is a library: call its exports from Python with `Host.call`")
 
 
@@ -153,6 +168,8 @@ def _report(output: Output, outcome: Outcome, times: list[int]) -> None:
     if outcome.error is None:
         _write(outcome.body if outcome.status else f"{outcome.result}\n".encode())
     output.say(_summary(outcome, times))
+    if outcome.detached is not None:
+        output.say(f"-- {outcome.detached.summary}")
     if outcome.error is not None and output.quiet:  # its log, which says so too, was not shown
         raise Failure(str(outcome.error).partition("\n")[0])
     raise click.exceptions.Exit(failed)
@@ -170,13 +187,19 @@ def _summary(outcome: Outcome, times: list[int]) -> str:
 
 
 def _document(outcome: Outcome, times: list[int]) -> dict[str, Any]:
-    error = outcome.error
+    error, detached = outcome.error, outcome.detached
     return {
         "invocation_id": outcome.invocation_id,
         "result": outcome.result,
         "status": outcome.status or None,
         "headers": [list(header) for header in outcome.headers],
         "error": None if error is None else {"type": error.problem_type, "title": error.title, "detail": str(error)},
+        "detached": detached
+        and {
+            "result": detached.result,
+            "duration_ms": detached.duration_ns / 1e6,
+            "tasks": dict(detached.tasks.counts),
+        },
         "fuel_used": outcome.fuel_used,
         "peak_memory_bytes": outcome.peak_memory,
         "duration_ms": times[0] / 1e6,

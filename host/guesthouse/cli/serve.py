@@ -21,7 +21,8 @@ from guesthouse.errors import Unavailable
 
 if TYPE_CHECKING:
     from guesthouse.async_host import AsyncHost
-    from guesthouse.config import Aws, Config, Outbound
+    from guesthouse.config import Aws, Callbacks, Config, Outbound
+    from guesthouse.dispatch.deliveries import CallbackConfig
     from guesthouse.gateway import Gateway, Services
     from guesthouse.interfaces.cache import CacheConfig
     from guesthouse.net.aws import AwsConfig
@@ -108,6 +109,7 @@ async def _serve(config: Config, started: Callable[[Gateway], None], beside: Bes
     from guesthouse.async_host import AsyncHost
     from guesthouse.gateway import Gateway
     from guesthouse.interfaces.topic import TopicLimits
+    from guesthouse.queue.config import InvocationsConfig, QueueConfig
 
     outbound = outbound_of(config.outbound)
     async with AsyncHost(
@@ -121,8 +123,13 @@ async def _serve(config: Config, started: Callable[[Gateway], None], beside: Bes
         valkey=config.valkey.clusters,
         aws=aws_of(config.aws),
         cache=cache_of(config),
+        queue=QueueConfig(**config.queue.model_dump()),
+        invocations=InvocationsConfig(**config.invocations.model_dump()),
+        callbacks=callbacks_of(config.callbacks),
+        public_urls=config.public_urls or local_urls(config.listen.port),
     ) as host:
         host.database.on_failure(_leave)
+        host.callbacks.namespace = config.namespace
         if config.workers is not None:
             host.dispatcher.workers.count = config.workers
         gateway = Gateway(services_of(host, config))
@@ -132,6 +139,7 @@ async def _serve(config: Config, started: Callable[[Gateway], None], beside: Bes
             own = frozenset((ip_address(address.partition("%")[0]), port) for address, port in gateway.addresses)
             host.outbound.policy = replace(host.outbound.policy, listeners=own)  # a guest cannot manage its host
             host.disposable.endpoint = config.public_endpoint or endpoint_of(*gateway.addresses[0])
+            host.callbacks.reached_at(config.public_urls or local_urls(gateway.addresses[0][1]))
             started(gateway)
             if beside is not None:
                 companions.append(asyncio.create_task(beside(host)))
@@ -208,11 +216,14 @@ def services_of(host: AsyncHost, config: Config) -> Services:
         tokens=host.tokens,
         disposable=host.disposable,
         dispatcher=host.dispatcher,
+        invocations=host.calls,
         deploy=Deployments(host),
         metrics=host.metrics,
         logs=host.logs,
         cache=host.cache,
         topics=host.topics,
+        secrets=host.secrets,
+        namespaces=host.namespaces,
         config=config,
         version=guesthouse.__version__,
     )
@@ -230,7 +241,27 @@ def outbound_of(settings: Outbound) -> OutboundConfig:
         overrides=settings.overrides,
     )
     ca_file = None if settings.extra_ca is None else str(settings.extra_ca)
-    return OutboundConfig(policy, ca_file, connections=settings.connections)
+    return OutboundConfig(
+        policy,
+        ca_file,
+        connections=settings.connections,
+        connections_per_server=settings.connections_per_server,
+    )
+
+
+def callbacks_of(settings: Callbacks) -> CallbackConfig:
+    """How results of queued calls are delivered, from its section of the configuration."""
+    from guesthouse.dispatch.deliveries import CallbackConfig
+
+    return CallbackConfig(
+        settings.secret,
+        settings.attempts,
+        settings.at_once,
+        settings.at_once_per_destination,
+        int(settings.timeout_seconds * 1000),
+        int(settings.min_wait_seconds * 1000),
+        int(settings.max_wait_seconds * 1000),
+    )
 
 
 def cache_of(config: Config) -> CacheConfig:
@@ -264,6 +295,11 @@ def aws_of(settings: Aws) -> AwsConfig:
 def url_of(host: str, port: int) -> str:
     """The URL of an address that a server listens on."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def local_urls(port: int) -> tuple[str, ...]:
+    """Where clients of this machine reach a server; none for a port that is not known yet."""
+    return tuple(f"http://{host}:{port}" for host in ("127.0.0.1", "localhost")) if port else ()
 
 
 def endpoint_of(host: str, port: int) -> str:

@@ -20,6 +20,7 @@ from guesthouse.cli.output import Output
 from guesthouse.cli.serve import url_of
 from guesthouse.clock import SYSTEM_CLOCK
 from guesthouse.errors import GuesthouseError
+from guesthouse.registry.deployment import ANSWERING
 from guesthouse.telemetry.records import RECORDS_PER_FUNCTION, rfc3339
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Session:
         if guests is None:
             self._failed(host, "it does not build")
         elif not guests:
-            self._failed(host, 'cargo built no guest: Cargo.toml needs [lib] with crate-type = ["cdylib"]')
+            self._failed(
+                host, 'cargo built no guest: Cargo.toml needs [lib] with crate-type = ["cdylib"], or a main function'
+            )
         else:
             failing, self._failing = self._failing, False
             for guest in guests:
@@ -92,7 +95,7 @@ class Session:
             self._failed(host, f"{name} cannot be deployed: {error}")
             return None
         self._deployed[name] = digest
-        where = f" at {self._url}/functions/{deployment.path}" if deployment.kind == "web" else ""
+        where = f" at {self._url}/functions/{deployment.path}" if deployment.kind in ANSWERING else ""
         text = f"{name} version {deployment.version} ({deployment.kind}, built in {taken}) answers{where}"
         about = {"name": name, "version": deployment.version, "kind": deployment.kind, "digest": digest}
         self._say("deployed", text, about)

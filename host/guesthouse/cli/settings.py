@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def settings(flags: Mapping[str, Any], path: Path | None) -> Config:
     """Flags over environment over file; raises `Failure` with exit status 2."""
-    from guesthouse.config import load
+    from guesthouse.config_sources import load
 
     try:
         return load(flags, path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -10,7 +12,8 @@ import click
 from guesthouse.cli.client import Client, management_path
 from guesthouse.cli.completion import function_names
 from guesthouse.cli.options import namespace_option, url_option
-from guesthouse.cli.output import Output, shown, size, with_output
+from guesthouse.cli.output import Output, moment, shown, size, with_output
+from guesthouse.registry.policy import FlowPolicy, RetryPolicy
 
 
 @click.group()
@@ -54,7 +57,7 @@ def _row(version: dict[str, Any], function: dict[str, Any]) -> tuple[str, ...]:
         "pinned" if number == function["pinned"] else "current" if number == function["version"] else "",
         version["kind"],
         size(version["size"]),
-        version["created_at"].partition(".")[0].replace("T", " "),
+        moment(version["created_at"]),
         _grants(version),
         version["description"],
     )
@@ -93,16 +96,29 @@ def _lines(found: dict[str, Any]) -> list[str]:
         "kind": found["kind"],
         "size": size(found["size"]),
         "digest": found["digest"],
-        "deployed": found["created_at"],
+        "deployed": moment(found["created_at"]),
         "about": found["description"],
         "variables": ", ".join(f"{name}={value}" if value is not None else name for name, value in _env(found)),
         "limits": ", ".join(f"{name}={value}" for name, value in found["limits"].items()),
         "grants": _grants(found),
         "topics": ", ".join(found["topics"]),
+        "schedule": ", ".join(f"{each['cron']} ({each['timezone']})" for each in found["schedules"]),
+        "retry": _words(found["retry"], RetryPolicy()),
+        "flow": _words(found["flow"], FlowPolicy()),
+        "arguments": shlex.join(found["arguments"]),
+        "secrets": ", ".join(found["secrets"]),
+        "image": found["image"],
         "uses": ", ".join(found["imports"]),
     }
     head = click.style(f"{found['namespace']}/{found['name']}", bold=True)
     return [head, *(f"  {title:<9} {shown(text)}" for title, text in texts.items() if text)]
+
+
+def _words(found: dict[str, Any], default: RetryPolicy | FlowPolicy) -> str:
+    """What was said of a policy: all that is not as it is by itself."""
+    usual = json.loads(json.dumps(asdict(default)))
+    said = {name: value for name, value in found.items() if value != usual.get(name)}
+    return ", ".join(f"{name}={json.dumps(value)}" for name, value in said.items())
 
 
 def _env(found: dict[str, Any]) -> list[tuple[str, str | None]]:

@@ -23,6 +23,9 @@ class Collector:
         assert self._pieces is not None, "the stream starts before it sends"
         self._pieces.append(data)
 
+    async def left(self) -> None:
+        """It has: this is where it was to go."""
+
     def complete(self, outcome: Outcome) -> Outcome:
         """The outcome, with what was streamed as its status, headers and body."""
         if self._pieces is not None:

@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from guesthouse._native.handle import ModuleHandle
 from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.cron import check_schedules
 from guesthouse.dispatch.dispatcher import Dispatcher
-from guesthouse.dispatch.observer import HostCallObserver
+from guesthouse.dispatch.observer import CountingObserver, HostCallObserver
 from guesthouse.dispatch.prepared import Prepared, check_memory, kind_of
 from guesthouse.engine.engine import Engine
 from guesthouse.engine.linker import InstancePre, Linker
 from guesthouse.engine.module import GuestModule
-from guesthouse.engine.pool import InstancePool
+from guesthouse.engine.pool import FunctionPool, InstancePool
 from guesthouse.engine.unbundle import unbundle
 from guesthouse.errors import BadRequest, HostError, InvalidModule, NotGranted
 from guesthouse.interfaces.base import Interface
 from guesthouse.registry.artefacts import ArtefactStore
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
 from guesthouse.registry.registry import FunctionState, Registry
+from guesthouse.registry.secrets import Secrets
 from guesthouse.telemetry import Metrics
 
 MOST_AT_ONCE = 1
@@ -69,8 +72,12 @@ class Deployer:
         pool: InstancePool,
         metrics: Metrics,
         clock: Clock = SYSTEM_CLOCK,
+        *,
+        secrets: Secrets,
+        counts_calls: bool = False,
     ) -> None:
         self._engine = engine
+        self._secrets = secrets
         self._linker = linker
         self._interfaces = {interface.name: interface for interface in interfaces}
         self._classes = {
@@ -81,7 +88,10 @@ class Deployer:
         self._artefacts = artefacts
         self._registry = registry
         self._pool = pool
-        self._observer = HostCallObserver(metrics)
+        self._pools: WeakValueDictionary[tuple[str, int], FunctionPool] = WeakValueDictionary()
+        self._pools_lock = threading.Lock()
+        self._counting = CountingObserver(metrics)
+        self._observer = self._counting if counts_calls else HostCallObserver(metrics)
         self._metrics = metrics
         self._clock = clock
         self._programs: WeakValueDictionary[str, InstancePre] = WeakValueDictionary()
@@ -98,12 +108,14 @@ class Deployer:
         check_name("namespace", namespace)
         check_name("function", name)
         self._check_grants(manifest)
+        self._check_secrets(namespace, manifest)
         async with self._compiling:
             pre, kind = await asyncio.to_thread(self._check, wasm, manifest)
         draft = Deployment(namespace, name, 0, _digest(wasm), kind, len(wasm), 0, manifest, pre.used)
         self._configure(draft, pre)  # an interface that refuses it does so before anything is stored
         if manifest.topics and kind != "spawn":
             raise BadRequest(f"topics start spawn functions only, and {namespace}/{name} is a {kind} function")
+        check_schedules(draft, self._clock.wall_ns() / 1e9)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
         self._configure(stored, pre)
         self._adopt(dispatcher, stored, pre)
@@ -168,7 +180,20 @@ class Deployer:
             dispatcher.adopt(self._prepared(deployment, pre))
 
     def _prepared(self, deployment: Deployment, pre: InstancePre) -> Prepared:
-        return Prepared(deployment, pre, self._pool, self._observer, self._metrics, self._classes)
+        return Prepared(
+            deployment, pre, self._pool_of(deployment), self._observer, self._counting, self._metrics, self._classes
+        )
+
+    def _pool_of(self, deployment: Deployment) -> InstancePool | FunctionPool:
+        """Where its instances live: a function that may not run as often as it likes has a pool for all its versions."""
+        most = deployment.manifest.flow.max_inflight
+        if not most:
+            return self._pool
+        with self._pools_lock:
+            found = self._pools.get((deployment.path, most))
+            if found is None:
+                found = self._pools[deployment.path, most] = FunctionPool(self._pool, most)
+            return found
 
     def _check(self, wasm: bytes, manifest: Manifest) -> tuple[InstancePre, str]:
         module = unbundle(wasm)
@@ -192,6 +217,13 @@ class Deployer:
                 raise BadRequest(f"the grant {grant!r}: every function may use {name}, it is never granted")
             if colon:
                 interface.check_grant(pattern)
+
+    def _check_secrets(self, namespace: str, manifest: Manifest) -> None:
+        """Refuses what names a secret that is not there; it may change, or go, later."""
+        missing = sorted(name for name in manifest.secrets if self._secrets.get(namespace, name) is None)
+        if missing:
+            names = ", ".join(map(repr, missing))
+            raise BadRequest(f"there is no secret {names} in {namespace}: `guesthouse secret set` makes one")
 
     def _needs(self, module: GuestModule) -> dict[str, list[tuple[str, str]]]:
         """What has to be granted: the words of interfaces, each with what the module uses of it.

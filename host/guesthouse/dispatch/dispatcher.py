@@ -14,15 +14,20 @@ from itertools import count, islice
 from typing import Any
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.command import RunningCommand
+from guesthouse.dispatch.detached import Detached
 from guesthouse.dispatch.outcome import Outcome
 from guesthouse.dispatch.prepared import Prepared
+from guesthouse.dispatch.recorder import record_of
 from guesthouse.dispatch.running import Running
 from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
+from guesthouse.dispatch.waiters import Waiters
 from guesthouse.engine.pool import InstancePool
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import BadRequest, BodyTooLarge, Draining
 from guesthouse.interfaces.bytes import Buffer
 from guesthouse.interfaces.invocation import ResponseSink, WebRequest
+from guesthouse.queue.call import QueuedCall, Record
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import Registry
@@ -77,10 +82,20 @@ class Dispatcher:
         self.workers = Workers()
         self.draining = False
         self.waiting: set[Running] = set()
-        """Invocations that did not end in their first slice."""
+        """Invocations that did not end in their first slice, and those that work on after their answer."""
+        self.detached: set[Detached] = set()
+        """The work of those."""
         self.patience: float | None = None
         """Seconds that those may take from now on, besides their deadline; `None` until a drain has waited enough."""
-        self._id_prefix = clock.random_bytes(8).hex()
+        self.waiters = Waiters()
+        """Who waits for the end of which invocation."""
+        self.unsettled: Callable[[], int] = lambda: 0
+        """How many queued calls have yet to be settled before a drain is over."""
+        self.record: Callable[[Running, Outcome], None] | None = None
+        """Who writes direct invocations down that failed; `None`: nobody does."""
+        self.records_all = False
+        """Whether it is told of those that did not fail, too."""
+        self._id_prefix = clock.random_bytes(4).hex()
         self._numbers = count(1)
         self._ids: deque[str] = deque()
         self._more_ids = threading.Lock()
@@ -91,10 +106,10 @@ class Dispatcher:
     async def web(
         self, deployment: Deployment, request: WebRequest, body: Body, sink: ResponseSink | None = None
     ) -> Outcome:
-        """Calls a web function and waits for its outcome.
+        """Calls a web function, or runs a command, and waits for its outcome.
 
-        Raises `AdmissionFull`, `Draining`, `BodyTooLarge`, or `BadRequest` where it is no web function; what the guest
-        does wrong is in the outcome.
+        Raises `AdmissionFull`, `Draining`, `BodyTooLarge`, or `BadRequest` where it is neither; what the guest does wrong
+        is in the outcome.
         """
         started = self.web_now(deployment, request, body, sink)
         return started if isinstance(started, Outcome) else await started.wait()
@@ -108,16 +123,22 @@ class Dispatcher:
         *,
         on_loop: bool = True,
         prepared: Prepared | None = None,
+        invocation_id: str = "",
     ) -> Outcome | Running | Loading:
-        """`web` as far as it goes without waiting: the outcome, or what `wait` carries on, which may be given the sink, too."""
+        """`web` as far as it goes without waiting: the outcome, or what `wait` carries on, which may be given the sink, too.
+
+        `invocation_id` is one of `new_id`; empty: it gets one.
+        """
         prepared = prepared or self._prepared.get(id(deployment))
         if prepared is None:
-            return Loading(
-                self, deployment, lambda loaded: self.web_now(deployment, request, body, sink, prepared=loaded)
-            )
+
+            def begin(loaded: Prepared) -> Outcome | Running | Loading:
+                return self.web_now(deployment, request, body, sink, prepared=loaded, invocation_id=invocation_id)
+
+            return Loading(self, deployment, begin)
         entry = prepared.web
         if entry is None:
-            raise BadRequest(f"{deployment.path} is a {deployment.kind} function: it cannot be called over HTTP")
+            return self._command_now(prepared, request, body, sink, on_loop, invocation_id)
         limits = prepared.limits
         if isinstance(body, bytes):
             if len(body) > limits.request_bytes:
@@ -129,8 +150,30 @@ class Dispatcher:
             raise BadRequest(f"{deployment.path} is built on the older interface: collect its body first")
         if self.draining:
             raise Draining
-        running = Running(self, prepared, entry, "web", self.new_id(), request, sink)
+        running = Running(self, prepared, entry, "web", invocation_id or self.new_id(), request, sink)
         return running.start(args, on_loop) or running
+
+    def _command_now(
+        self,
+        prepared: Prepared,
+        request: WebRequest,
+        body: Body,
+        sink: ResponseSink | None,
+        on_loop: bool,
+        invocation_id: str,
+    ) -> Outcome | Running:
+        """As `web_now`, for a command: it is begun once all of its standard input is there."""
+        deployment, entry, most = prepared.deployment, prepared.command, prepared.limits.request_bytes
+        if entry is None:
+            raise BadRequest(f"{deployment.path} is a {deployment.kind} function: it cannot be called over HTTP")
+        if not isinstance(body, bytes):
+            raise BadRequest(f"{deployment.path} is a command: collect its body first")
+        if len(body) > most:
+            raise BodyTooLarge(f"the body is over {most} bytes")
+        if self.draining:
+            raise Draining
+        running = RunningCommand(self, prepared, entry, "web", invocation_id or self.new_id(), request, sink, body)
+        return running.start((), on_loop) or running
 
     def call_now(
         self,
@@ -155,10 +198,35 @@ class Dispatcher:
         running = Running(self, prepared, entry, "call", self.new_id())
         return running.start(args, on_loop) or running
 
+    def queued_now(self, prepared: Prepared, call: QueuedCall, sink: ResponseSink) -> tuple[Running, Outcome | None]:
+        """Runs a call from the queue as far as it goes without waiting: a web function, a spawn function or a command.
+
+        Raises `AdmissionFull`, `BodyTooLarge`, or `BadRequest` where it is none of them.
+        """
+        entry, limits = prepared.queued, prepared.limits
+        if entry is None:
+            raise BadRequest(
+                f"{prepared.deployment.path} is a {prepared.deployment.kind} function: it cannot be queued"
+            )
+        if len(call.body) > limits.request_bytes:
+            raise BodyTooLarge(f"the body is over {limits.request_bytes} bytes")
+        request = WebRequest(call.method, call.path, call.query, call.headers, call.token_id)
+        args: tuple[Any, ...] = (("buffer", Buffer(call.body)),) if entry.takes_buffer else (call.body,)
+        if prepared.command is not None:
+            running: Running = RunningCommand(self, prepared, entry, "async", call.id, request, sink, call.body)
+            args = ()
+        elif prepared.web is not None:
+            running = Running(self, prepared, entry, "async", call.id, request, sink)
+        else:
+            running = Running(self, prepared, entry, "async", call.id)
+        running.root, running.depth = call.root or call.id, call.depth
+        self.spawner.descendant_began(running)
+        return running, running.start(args)
+
     async def run_spawned(
         self, deployment: Deployment, payload: bytes, invocation_id: str, root: str, depth: int
-    ) -> Outcome:
-        """Runs a spawn function to its end."""
+    ) -> tuple[Outcome, Record]:
+        """Runs a spawn function to its end; how it went, and what there is to write down of it."""
         prepared = await self.load(deployment)
         entry = prepared.spawn
         assert entry is not None, "the spawner checked that it is a spawn function"
@@ -167,21 +235,33 @@ class Dispatcher:
             raise Draining
         running = Running(self, prepared, entry, "spawn", invocation_id)
         running.root, running.depth = root, depth
-        return running.start(args) or await running.wait()
+        outcome = running.start(args) or await running.wait()
+        if outcome.detached is not None:  # it keeps its place and its row until then
+            await outcome.detached.end()
+        return outcome, record_of(running, outcome, self.clock.wall_ns())
 
     def new_id(self) -> str:
-        """A new invocation id: unique, in the order of their making within one process."""
+        """A new invocation id: unique, in the order of their making within one process.
+
+        From one nobody can tell another: many may call a function, and each may see what became of a call by its id.
+        """
         try:
             return self._ids.popleft()
         except IndexError:
             with self._more_ids:
                 if not self._ids:
+                    secret, prefix = self.clock.random_bytes(6 * IDS_AT_ONCE).hex(), self._id_prefix
+                    numbers = enumerate(islice(self._numbers, IDS_AT_ONCE))
                     self._ids.extend(
-                        [f"{self._id_prefix}{number:012x}" for number in islice(self._numbers, IDS_AT_ONCE)]
+                        [f"{prefix}{number:010x}{secret[at * 12 : at * 12 + 12]}" for at, number in numbers]
                     )
             return self.new_id()
 
     # -- deployments
+
+    def loaded(self, deployment: Deployment) -> Prepared | None:
+        """The deployment, if it is linked."""
+        return self._prepared.get(id(deployment))
 
     async def load(self, deployment: Deployment) -> Prepared:
         """The deployment, linked; the first call of one links it in a thread."""
@@ -206,9 +286,13 @@ class Dispatcher:
         self._prepared.pop(id(deployment), None)
 
     def takes_stream(self, deployment: Deployment) -> bool:
-        """Whether a web function can be given its body while it arrives; functions of the older interface cannot."""
+        """Whether a function can be given its body while it arrives: neither those of the older interface nor commands."""
         prepared = self._prepared.get(id(deployment))
         return prepared is not None and prepared.web is not None and prepared.web.takes_buffer
+
+    def running(self) -> list[str]:
+        """Functions of the invocations that did not end in their first slice, once for each; from any thread."""
+        return [running.deployment.path for running in tuple(self.waiting)]
 
     # -- the end
 
@@ -222,10 +306,13 @@ class Dispatcher:
             running.give_up()
         await self._idle(LAST_SECONDS)
 
+    def _busy(self) -> bool:
+        return bool(self.pool.in_use or self.waiting or self.spawner.in_flight or self.unsettled())
+
     async def _idle(self, timeout_s: float) -> None:
         """Waits until nothing runs any more, at most `timeout_s` seconds."""
         deadline = self.clock.monotonic_ns() + int(timeout_s * 1e9)
-        while (self.pool.in_use or self.waiting or self.spawner.in_flight) and self.clock.monotonic_ns() < deadline:
+        while self._busy() and self.clock.monotonic_ns() < deadline:
             await asyncio.sleep(DRAIN_STEP_S)
 
     def close(self) -> None:
@@ -244,7 +331,22 @@ class Dispatcher:
 
     def ended(self, running: Running, outcome: Outcome) -> None:
         """Told of an invocation that ended, before its outcome is counted, if it was spawned or may have spawned others."""
-        if running.mode == "spawn":
+        if running.is_spawn:
             complete_spawn(outcome, running)
-        else:
+        if running.mode != "spawn" and running.detached is None:
             self.spawner.root_ended(running.id)
+
+    def tell(self, running: Running, outcome: Outcome) -> None:
+        """Tells those who wait for the end of a direct invocation; of a queued one they are told once that is on disk."""
+        if running.id in self.waiters and running.mode != "async":
+            self.waiters.ended(record_of(running, outcome, self.clock.wall_ns()))
+
+    def detached_ended(self, running: Running, outcome: Outcome) -> None:
+        """Told of an invocation whose detached work has ended, too."""
+        if running.mode != "spawn":
+            self.spawner.root_ended(running.id)
+        self.tell(running, outcome)
+        detached = outcome.detached
+        well = outcome.error is None and outcome.status < 500 and (detached is None or detached.result == "ok")
+        if self.record is not None and (self.records_all or not well):
+            self.record(running, outcome)

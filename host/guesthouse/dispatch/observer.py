@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from guesthouse.engine.linker import Import
 from guesthouse.engine.observer import Observer
 from guesthouse.telemetry import Metrics, logger
@@ -15,7 +17,7 @@ class HostCallObserver(Observer):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def host_call(self, slot: Import, outcome: str) -> None:
+    def host_call(self, slot: Import, outcome: str, context: Any) -> None:
         self._metrics.host_call(slot.interface, slot.function, outcome)
 
     def host_error(self, slot: Import, error: BaseException) -> None:
@@ -23,3 +25,15 @@ class HostCallObserver(Observer):
 
     def close_error(self, error: BaseException) -> None:
         log.error("a resource could not be closed", exc_info=error)
+
+
+class CountingObserver(HostCallObserver):
+    """Counts the host calls of each invocation as well, by the interface's word, for its record."""
+
+    def host_call(self, slot: Import, outcome: str, context: Any) -> None:
+        super().host_call(slot, outcome, context)
+        if slot.call is not None:
+            counts = context.host_calls
+            if counts is None:
+                counts = context.host_calls = {}
+            counts[slot.call.owner] = counts.get(slot.call.owner, 0) + 1

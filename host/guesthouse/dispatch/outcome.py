@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guesthouse.engine.values import Err
 from guesthouse.errors import (
     BadAnswer,
     Cancelled,
+    CommandFailed,
     DeadlineExceeded,
     FuelExhausted,
     GuesthouseError,
 )
 from guesthouse.telemetry import LogRecord
+
+if TYPE_CHECKING:
+    from guesthouse.dispatch.detached import Detached
 
 DROPPED_NOTE = "Failed to extract spawn payload: "
 """How the published spawn macro begins its note when the payload does not decode: the run counts as dropped."""
@@ -45,6 +49,8 @@ class Outcome:
     streamed: bool = False
     """The answer has left through the `ResponseSink` already."""
     logs: Sequence[LogRecord] = field(default=())
+    detached: Detached | None = None
+    """What goes on after the answer; `None` where nothing does."""
 
     def unwrap(self) -> Outcome:
         """Itself, if the guest answered; else raises its error."""
@@ -73,7 +79,7 @@ def result_of(error: GuesthouseError) -> str:
         return "fuel"
     if isinstance(error, Cancelled):
         return "cancelled"
-    return "failed" if isinstance(error, BadAnswer) else "trapped"
+    return "failed" if isinstance(error, BadAnswer | CommandFailed) else "trapped"
 
 
 def spawn_result(value: Any) -> tuple[str, str | None]:

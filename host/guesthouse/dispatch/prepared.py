@@ -9,11 +9,13 @@ from typing import Any
 from guesthouse._native.handle import Target
 from guesthouse.engine.callee import Callee
 from guesthouse.engine.instance import ENVELOPE_BYTES
-from guesthouse.engine.linker import Export, InstancePre
+from guesthouse.engine.linker import START, Export, InstancePre
 from guesthouse.engine.observer import Observer
-from guesthouse.engine.pool import InstancePool
+from guesthouse.engine.pool import FunctionPool, InstancePool
 from guesthouse.engine.types import BorrowType, OptionType, OwnType
+from guesthouse.engine.wit_version import compatible
 from guesthouse.errors import BadRequest, InvalidModule
+from guesthouse.interfaces.detached import GUEST
 from guesthouse.interfaces.log import LogInterface
 from guesthouse.limits import PAGE, Limits
 from guesthouse.registry.deployment import Deployment
@@ -28,21 +30,33 @@ SPAWN = (
     ("momento:spawn-function/guest-function-spawn@1.0.0", "spawned"),
     ("momento:functions/guest-function-spawn@1.0.0", "spawned"),
 )
+RUN = "wasi:cli/run@0.2.0"
+"""The export of a command, in any compatible version; as a core module it has `_start`."""
+DIRECT = frozenset({"web", "call"})
+"""Modes in which somebody waits for the answer: their host calls are counted by function only, unless all is recorded."""
 SLICE_MS = 2
 """At most that much of the processor's time is a slice (guest.c)."""
 
 
 def kind_of(pre: InstancePre) -> str:
-    """web, spawn or library, told from the exports; raises `InvalidModule` where there is nothing to call."""
+    """web, spawn, command or library, told from the exports; raises `InvalidModule` where there is nothing to call."""
     if any(key in pre.exports for key in WEB):
         return "web"
     if any(key in pre.exports for key in SPAWN):
         return "spawn"
+    if command_of(pre) is not None:
+        return "command"
     if pre.exports:
         return "library"
     raise InvalidModule(
-        "the module exports no function that can be called: neither web, nor spawn, nor one with a WIT type"
+        "the module exports no function that can be called: neither web, nor spawn, nor command, nor one with a WIT type"
     )
+
+
+def command_of(pre: InstancePre) -> tuple[str, str] | None:
+    """The export that runs a program from its beginning to its end."""
+    found = (key for key in pre.exports if key[1] == "run" and compatible(key[0], RUN))
+    return next(found, ("", START) if ("", START) in pre.exports else None)
 
 
 @dataclass(slots=True)
@@ -55,6 +69,8 @@ class Entry:
     """The newer interfaces take `data`, which may be a buffer; the older ones take plain bytes."""
     handles: Sequence[tuple[int, str, type, bool]] = ()
     """Parameters that are resources: which one, its name, the class of its objects, and whether it may be `None`."""
+    detached: Entry | None = None
+    """What does the detached work of its calls."""
 
     def check_handles(self, args: Sequence[Any]) -> None:
         """Refuses with a `TypeError` what is no object of its resource's class: lowering cannot tell."""
@@ -69,14 +85,19 @@ class Prepared:
 
     __slots__ = (
         "_classes",
+        "_counting",
         "_entries",
         "_metrics",
         "_observer",
         "_pool",
+        "command",
         "deadline_ns",
         "deployment",
+        "detached",
+        "inflight",
         "limits",
         "pre",
+        "queued",
         "spawn",
         "tells",
         "web",
@@ -86,8 +107,9 @@ class Prepared:
         self,
         deployment: Deployment,
         pre: InstancePre,
-        pool: InstancePool,
+        pool: InstancePool | FunctionPool,
         observer: Observer,
+        counting: Observer,
         metrics: Metrics,
         classes: Mapping[tuple[str, str], type],
     ) -> None:
@@ -98,12 +120,20 @@ class Prepared:
         self.tells = LogInterface.name in deployment.imports
         """Its guest sends its log somewhere, also what the host has to say: when a call began, how it ended."""
         self._pool = pool
+        self.inflight = pool if isinstance(pool, FunctionPool) else None
+        """How often it may run at once, where its deployment says so."""
         self._observer = observer
+        self._counting = counting
         self._metrics = metrics
         self._classes = classes
         self._entries: dict[tuple[str, str], Entry] = {}
+        self.detached: Entry | None = None
+        self.detached = self._first((GUEST,), "detached")
         self.web = self._first(WEB, "web")
         self.spawn = self._first(SPAWN, "spawn")
+        self.command = self._command()
+        self.queued = self._queued()
+        """What a call from the queue goes to: the same as any other, but its host calls are written down."""
 
     def function(self, interface: str, name: str) -> Entry:
         """Any typed export.  Raises `BadRequest` with the names there are."""
@@ -132,6 +162,15 @@ class Prepared:
                 return self._entry(self.pre.exports[key], mode, number == 0)
         return None
 
+    def _command(self) -> Entry | None:
+        """How a command is run; a guest that has a web or spawn function is called by that."""
+        key = None if self.web or self.spawn else command_of(self.pre)
+        return None if key is None else self._entry(self.pre.exports[key], "web", False)
+
+    def _queued(self) -> Entry | None:
+        direct = self.web or self.spawn or self.command
+        return None if direct is None else self._entry(direct.callee.export, "async", direct.takes_buffer)
+
     def _entry(self, export: Export, mode: str, takes_buffer: bool) -> Entry:
         limits = self.limits
         target = Target(
@@ -145,8 +184,10 @@ class Prepared:
             tables=limits.table_elements,
             realloc_slices=max(1, limits.realloc_ms // SLICE_MS),
         )
-        callee = Callee(self._pool, self.pre, export, target, limits, self._observer)
-        return Entry(callee, self._metrics.recorder(self.deployment.path, mode), takes_buffer)
+        observer = self._observer if mode in DIRECT else self._counting
+        callee = Callee(self._pool, self.pre, export, target, limits, observer)
+        recorder = self._metrics.recorder(self.deployment.path, mode)
+        return Entry(callee, recorder, takes_buffer, detached=self.detached)
 
 
 def check_memory(limits: Limits, memory_min: int) -> None:

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from guesthouse._native.api import DONE, FAILED
+from guesthouse.dispatch.detached import Detached
 from guesthouse.dispatch.outcome import Outcome, result_of
 from guesthouse.dispatch.prepared import Entry, Prepared
 from guesthouse.engine.instance import Instance
@@ -36,6 +37,10 @@ class Running(Invocation):
     _sent = False
     _headers: list[tuple[str, str]] = []  # noqa: RUF012  # never changed in place
     _body = b""
+    detached: Detached | None = None
+    """What it does after its answer, once there is one."""
+    host_calls: dict[str, int] | None = None
+    """How often it called which interface, by their words, where that is written down."""
     _patience: asyncio.Timeout
 
     def __init__(
@@ -91,10 +96,9 @@ class Running(Invocation):
             self.response = sink
             sink.invocation_id = self.id
         instance, waiting = self._instance, self._dispatcher.waiting
-        self._patience = asyncio.timeout(self._dispatcher.patience)
         waiting.add(self)
         try:
-            async with self._patience:
+            async with self.patience():
                 if instance.status not in (DONE, FAILED):
                     await instance.settle(self._dispatcher.workers)
                     self._value = instance.value
@@ -104,21 +108,58 @@ class Running(Invocation):
             instance.error = instance.error or error
         except TimeoutError:
             late = DeadlineExceeded(f"the deadline of {self.limits.deadline_ms} ms passed")
-            instance.error = instance.error or (Cancelled() if self._patience.expired() else late)
+            instance.error = instance.error or (Cancelled() if self.given_up else late)
         finally:
             waiting.discard(self)
-            instance.close()
-            await self._run_closers()
-            outcome = self._finish()
+            if instance.kept and not self.given_up:
+                outcome = self._detach()
+            else:
+                instance.close()
+                await self.run_closers()
+                outcome = self._finish()
+                self._dispatcher.tell(self, outcome)
         return outcome
+
+    def patience(self) -> asyncio.Timeout:
+        """How long this may take besides its deadline: until a drain, or somebody, gives it up."""
+        self._patience = asyncio.timeout(self._dispatcher.patience)
+        return self._patience
 
     def give_up(self) -> None:
         """Ends a call that somebody waits for: its outcome is that it was cancelled.  For the loop's thread."""
-        self._patience.reschedule(0.0)
+        if not self.given_up:
+            self._patience.reschedule(0.0)
+
+    @property
+    def is_spawn(self) -> bool:
+        """Whether it runs a spawn function, which says itself how that went."""
+        return self.mode == "spawn" or (self.mode == "async" and self.request is None)
+
+    @property
+    def given_up(self) -> bool:
+        """True once that was done, or a drain did it."""
+        return self._patience.expired()
+
+    def stay(self) -> bool:
+        """Keeps the guest for after its answer, if it has an export for that."""
+        if self._entry.detached is None:
+            return False
+        self._instance.stays = not self.answered
+        return True
+
+    def _detach(self) -> Outcome:
+        """The outcome, while the guest goes on."""
+        entry = self._entry.detached
+        assert entry is not None, "it would not have stayed"
+        self.detached = Detached(self, self._instance, entry, self._dispatcher)
+        outcome = self._finish()
+        outcome.detached = self.detached
+        self.detached.begin(outcome)
+        return outcome
 
     def _complete_now(self) -> bool:
         """Makes the answer of a result that needs no waiting; False where it does."""
-        if self._instance.error is not None or self.mode != "web":
+        if self._instance.error is not None or self.request is None:
             return True
         if self._states is not None and stream_of(self) is not None:
             return False
@@ -144,7 +185,7 @@ class Running(Invocation):
 
     async def _complete(self) -> None:
         """Makes the answer of a result that may have been streamed, or whose body is still arriving."""
-        if self.mode != "web":
+        if self.request is None:
             return
         value = self._value
         async with asyncio.timeout(max(0.0, (self.deadline_ns - self._dispatcher.clock.monotonic_ns()) / 1e9)):
@@ -176,7 +217,8 @@ class Running(Invocation):
                 await sink.send(piece)
                 piece = await anext(pieces, b"")
 
-    async def _run_closers(self) -> None:
+    async def run_closers(self) -> None:
+        """Ends what interfaces have opened for it."""
         closers, self._closers = self._closers or [], None
         while closers:
             pending = closers.pop()()
@@ -200,18 +242,44 @@ class Running(Invocation):
             self._sent or (self._states is not None and stream_of(self) is not None),
         )
         if error is not None:
-            lines = str(error).splitlines()
-            for line in lines if len(lines) <= LOGGED_LINES else (*lines[: LOGGED_LINES - 1], lines[-1]):
-                self.log.write("error", line, "system")
-        if dispatcher.spawner.families or self.mode == "spawn":
+            self.log_error(error)
+        if dispatcher.spawner.families or self.request is None:
             dispatcher.ended(self, outcome)
         if self._tells or dispatcher.is_followed(self.deployment):
-            self.log.write("info", f"ended: {outcome.summary}", "system")
+            word = "ended" if self.detached is None else "answered"
+            self.log.write("info", f"{word}: {outcome.summary}", "system")
         log = self._log
         if log is not None:
-            dropped = log.close()
             outcome.logs = log.records
-            if dropped:
-                dispatcher.metrics.log_lines_dropped(dropped)
-        self._entry.recorder.record(outcome.result, outcome.duration_ns, outcome.fuel_used, outcome.peak_memory)
+            if self.detached is None:
+                self._close_log(log)
+        self._entry.recorder.record(
+            outcome.result, outcome.duration_ns, outcome.fuel_used, outcome.peak_memory, self._status
+        )
+        record = dispatcher.record
+        if (
+            record is not None
+            and (error is not None or self._status >= 500 or dispatcher.records_all)
+            and self.detached is None
+        ):
+            record(self, outcome)
         return outcome
+
+    def log_error(self, error: GuesthouseError) -> None:
+        """Says in its log what went wrong."""
+        lines = str(error).splitlines()
+        for line in lines if len(lines) <= LOGGED_LINES else (*lines[: LOGGED_LINES - 1], lines[-1]):
+            self.log.write("error", line, "system")
+
+    def end_log(self, outcome: Outcome, text: str) -> None:
+        """The end of the log of an invocation that had detached work; the outcome has all of it then."""
+        if self._tells or self._dispatcher.is_followed(self.deployment):
+            self.log.write("info", text, "system")
+        if self._log is not None:
+            self._close_log(self._log)
+            outcome.logs = self._log.records
+
+    def _close_log(self, log: InvocationLog) -> None:
+        dropped = log.close()
+        if dropped:
+            self._dispatcher.metrics.log_lines_dropped(dropped)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sized
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from guesthouse.clock import Clock
 from guesthouse.dispatch.outcome import DROPPED_PANIC, Outcome, spawn_result
 from guesthouse.errors import AdmissionFull, BodyTooLarge, Cancelled, Draining, GuesthouseError, NotFound
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.spawn import SpawnLimit
+from guesthouse.queue.call import Record
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import Registry
@@ -51,6 +55,7 @@ class SpawnQueue:
         """One for each running invocation that has spawned something."""
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
         self._turn = asyncio.Lock()
+        self._function_turns: WeakValueDictionary[tuple[str, int], asyncio.Semaphore] = WeakValueDictionary()
 
     @property
     def in_flight(self) -> int:
@@ -136,12 +141,13 @@ class SpawnQueue:
     # -- one run
 
     async def _run(self, deployment: Deployment, payload: bytes, invocation_id: str, root: str, depth: int) -> None:
-        result = "cancelled"
+        result, record = "cancelled", None
+        accepted_ms = self._clock.wall_ns() // 1_000_000
         try:
             accepted_ns = self._clock.monotonic_ns()
-            async with self._places:
+            async with self._turns_of(deployment), self._places:
                 self._metrics.admission_wait(self._clock.monotonic_ns() - accepted_ns)
-                outcome = await self._when_there_is_room(deployment, payload, invocation_id, root, depth)
+                outcome, record = await self._when_there_is_room(deployment, payload, invocation_id, root, depth)
             result = outcome.result
         except (GuesthouseError, asyncio.CancelledError) as error:
             log.warning(
@@ -151,10 +157,38 @@ class SpawnQueue:
                 result = "trapped"
         finally:
             self._metrics.spawn(result)
-            self._spawns.end(invocation_id)
+            record = record or self._not_run(deployment, invocation_id, root, depth, result)
+            self._spawns.end(invocation_id, replace(record, queued_ms=accepted_ms))
             self._leave_family(root)
 
-    async def _when_there_is_room(self, deployment: Deployment, *run: Any) -> Outcome:
+    def _not_run(self, deployment: Deployment, invocation_id: str, root: str, depth: int, result: str) -> Record:
+        """What there is to write down of a run without an outcome."""
+        return Record(
+            id=invocation_id,
+            namespace=deployment.namespace,
+            name=deployment.name,
+            mode="spawn",
+            state="cancelled" if result == "cancelled" else "failed",
+            version=deployment.version,
+            digest=deployment.digest,
+            ended_ms=self._clock.wall_ns() // 1_000_000,
+            result=result,
+            reason="the host was shutting down" if result == "cancelled" else "it could not begin",
+            root=root,
+            depth=depth,
+        )
+
+    def _turns_of(self, deployment: Deployment) -> AbstractAsyncContextManager[None]:
+        """Runs of a function that may run so often at once wait outside, where they are in nobody's way."""
+        most = deployment.manifest.flow.max_inflight
+        if not most:
+            return nullcontext()
+        found = self._function_turns.get((deployment.path, most))
+        if found is None:
+            found = self._function_turns[deployment.path, most] = asyncio.Semaphore(most)
+        return found
+
+    async def _when_there_is_room(self, deployment: Deployment, *run: Any) -> tuple[Outcome, Record]:
         """Runs what was accepted; where web calls have taken the whole pool it waits, as nobody could try it again."""
         pool = self._dispatcher.pool
         while True:
@@ -163,10 +197,18 @@ class SpawnQueue:
                     await asyncio.sleep(WAIT_SECONDS)
             try:
                 return await self._dispatcher.run_spawned(deployment, *run)
-            except AdmissionFull:  # somebody was faster: the guest has not begun
-                continue
+            except (
+                AdmissionFull
+            ):  # somebody was faster, or the function runs as often as it may: the guest has not begun
+                await asyncio.sleep(WAIT_SECONDS)
 
     # -- families: all that descend from one root
+
+    def descendant_began(self, running: Running) -> None:
+        """A queued call runs whose root is another invocation: its family lasts as long as it does."""
+        if running.root != running.id:
+            self._families.setdefault(running.root, [0, 0])[1] += 1
+            running.closers.append(lambda: self._leave_family(running.root))
 
     def _join_family(self, parent: Invocation) -> None:
         family = self._families.setdefault(parent.root, [0, 1])
@@ -181,6 +223,18 @@ class SpawnQueue:
             family[1] -= 1
             if family[1] <= 0:
                 del self._families[root]
+
+
+class LateSpawner:
+    """Stands in for the spawn queue while the interfaces that need it are made before it."""
+
+    def __init__(self) -> None:
+        self.dispatcher: Dispatcher | None = None
+
+    async def spawn(self, parent: Invocation, name: str, payload: bytes) -> None:
+        """Passes on to the dispatcher's queue."""
+        assert self.dispatcher is not None
+        await self.dispatcher.spawner.spawn(parent, name, payload)
 
 
 def complete_spawn(outcome: Outcome, running: Running) -> None:

@@ -1,4 +1,5 @@
-"""`Instance`: one guest, from its instantiation to the deletion of its store; serves one invocation.
+"""`Instance`: one guest, from its instantiation to the deletion of its store; serves one invocation:
+a call of one export, and of another one (`follow`) where it was asked to stay.
 
 A guest runs in slices.  The first runs at once, in the thread of whoever calls `start`; plain host functions are answered
 at once as well.  What cannot go on at once is carried on by `settle` on the event loop: it awaits asynchronous host
@@ -20,6 +21,7 @@ from guesthouse.engine.callee import Callee
 from guesthouse.engine.canonical import EMPTY_PLAN, Plan
 from guesthouse.engine.hostcall import in_thread
 from guesthouse.engine.linker import Import
+from guesthouse.engine.raw_memory import RawMemory
 from guesthouse.engine.resources import ResourceTable
 from guesthouse.engine.traps import trap_of
 from guesthouse.engine.worker import Workers
@@ -27,7 +29,7 @@ from guesthouse.errors import Cancelled, DeadlineExceeded, GuesthouseError, Host
 
 WAITING = 10
 """A status beside those of the native API: an asynchronous host function has to be awaited."""
-START, ANSWER, TRAP, CONTINUE, NOTHING = range(5)
+START, ANSWER, TRAP, CONTINUE, FOLLOW, NOTHING = range(6)
 """What the native side is to do next."""
 BRIEF_NS = 50_000
 """A guest that computes less than this (a hand-over to a worker) between two host calls gains nothing by a worker."""
@@ -42,19 +44,19 @@ GRACE_SECONDS = 0.005
 """How much later than its deadline a guest that waits for a worker is given up: running ones end themselves."""
 
 
-class Instance:
+class Instance(RawMemory):
     """One guest.  It is also the `LiftContext` of its values: `memory`, `resources` and `lift_budget` are for that."""
 
     # What most invocations never touch is a default of the class: making an instance sets only what it must.
-    memory: Any = b""
-    lift_budget = 0
-    slices = 0
+    lift_budget = slices = 0
     status = YIELDED
     value: Any = None
     """The lifted result of a call that is done."""
     error: GuesthouseError | None = None
     fuel_used: int | None = None
     peak_memory = _turn = _calls = _lifted = 0
+    stays = kept = False
+    """Another call follows, so the guest is to stay when this one is done (set during a host call); it did, for `follow`."""
     _awaited: Any = None
     _next = START
     _plan: Plan = EMPTY_PLAN
@@ -114,12 +116,14 @@ class Instance:
                 status = self._step()
         if status == DONE:
             try:
+                if self.stays:
+                    return self._half_done()
                 return self._done(self.callee.target.end(self.handle.address, self))
             except Trap as trap:
                 return self._spoiled(trap)
         if status == FAILED:
             self._failed()
-        elif status == YIELDED:
+        elif status == YIELDED and not self._on_worker:
             # At once: a thousand calls of this function may come before the loop's next turn.
             self.callee.pre.hot = True
         self.status = status
@@ -127,18 +131,14 @@ class Instance:
 
     def _answer_at_once(self) -> bool:
         """Whether a guest that is on a worker is carried on here: one that only makes host calls is, for a few."""
-        self._turn += 1
-        if self._brief and self._turn < CALLS_PER_TURN:
-            return True
-        self._turn = 0
-        return False
+        self._turn = (self._turn + 1) % CALLS_PER_TURN if self._brief else 0
+        return self._turn > 0
 
     def _step(self) -> int:
         """Does what comes next, with the GIL held."""
         action, self._next = self._next, CONTINUE
-        plan = self._plan
         if action == ANSWER:
-            return self.handle.answer(plan.blob, self._slot.flat, plan.blocks)
+            return self.handle.answer(self._plan.blob, self._slot.flat, self._plan.blocks)
         if action == TRAP:
             return self.handle.answer_trap(str(self.error))
         return self.handle.go_on()
@@ -166,6 +166,8 @@ class Instance:
                 self._next = START
                 return FAILED
             return self.handle.start_released(self.callee.target, self.deadline_ns, plan)
+        if action == FOLLOW:
+            return self.handle.call_released(self.callee.target, plan)
         if action == TRAP:
             return self.handle.answer_trap(str(self.error))
         return self.handle.go_on_released()
@@ -214,7 +216,7 @@ class Instance:
             raise HostError(f"a host function answered what is not its result: {error}") from error
         self._next = ANSWER
         self.memory = b""
-        self.callee.observer.host_call(slot, "ok")
+        self.callee.observer.host_call(slot, "ok", self.context)
 
     def _trap(self, slot: Import, error: BaseException) -> None:
         """The host function raised: whatever it was, this guest traps and nobody else is touched (F21)."""
@@ -222,8 +224,6 @@ class Instance:
         self.memory = b""
         if isinstance(error, GuesthouseError):
             self.error = error
-            if isinstance(error, HostError):
-                self.callee.observer.host_error(slot, error)
         elif isinstance(error, TimeoutError) and self._seconds_left() == 0.0:
             self.error = self._late()
         else:
@@ -231,20 +231,9 @@ class Instance:
                 f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}"
             )
             self.error.__cause__ = error
+        if isinstance(self.error, HostError):
             self.callee.observer.host_error(slot, error)
-        self.callee.observer.host_call(slot, "trap")
-
-    def read(self, pointer: int, length: int) -> bytes:
-        """Guest memory, for host functions without a WIT type; traps out of bounds."""
-        if pointer + length > len(self.memory):
-            raise Trap("a pointer given to the host lies outside memory", "memory-out-of-bounds")
-        return bytes(self.memory[pointer : pointer + length])
-
-    def write(self, pointer: int, data: bytes) -> None:
-        """Writes guest memory, for host functions without a WIT type; traps out of bounds."""
-        if pointer + len(data) > len(self.memory):
-            raise Trap("a pointer given to the host lies outside memory", "memory-out-of-bounds")
-        self.memory[pointer : pointer + len(data)] = data
+        self.callee.observer.host_call(slot, "trap", self.context)
 
     # -- waiting, on the loop
 
@@ -322,13 +311,24 @@ class Instance:
     def _seconds_left(self) -> float:
         return max(0.0, (self.deadline_ns - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
 
-    # -- ending
+    def follow(self, callee: Callee, args: tuple[Any, ...]) -> None:
+        """Calls another export, for `settle` to carry on from its first slice; the call before is done, and the guest stayed."""
+        self._plan = callee.export.signature.lower_params(self, args)
+        self.callee, self.stays, self.kept, self.error, self.fuel_used = callee, False, False, None, None
+        self._next, self._on_worker, self.status = FOLLOW, True, YIELDED
+        self.handle.new_slice()
 
-    def result(self) -> Any:
-        """The lifted result of a call that is done.  Raises its error where there is none."""
-        if self.error is not None:
-            raise self.error
-        return self.value
+    def _half_done(self) -> int:
+        """The first of two calls is done: its result is lifted, and the store stays."""
+        self.resources.end_call()
+        self.lift_budget = self.callee.limits.response_bytes + ENVELOPE_BYTES
+        self.value = self.callee.export.signature.lift_result(self, self.handle.header)
+        self.handle.measure()
+        self._account()
+        self.status, self.kept = DONE, True
+        return self.status
+
+    # -- ending
 
     def close(self) -> None:
         """Cancels a guest that is not done."""

@@ -21,6 +21,8 @@ from guesthouse.errors import LinkError
 
 RESOURCE_DROP = "[resource-drop]"
 REALLOC = "cabi_realloc"
+START = "_start"
+"""The export of a program: without arguments, results or WIT type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,9 @@ class Linker:
                     )
                 index = program.export(core_name, *core)
                 found[interface_id, name] = Export(interface_id, name, index, len(core[0]), signature, func)
+        if module.exports.get(START) == ("", ""):
+            signature, index = compile_function("", START, FuncType(())), program.export(START, "", "")
+            found["", START] = Export("", START, index, 0, signature, signature.func)
         return found
 
     def _exported_interfaces(self, module: GuestModule) -> dict[str, InterfaceType]:

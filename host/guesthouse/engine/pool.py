@@ -33,3 +33,34 @@ class InstancePool:
         except IndexError:
             self.refused += 1
             raise AdmissionFull(f"all {self.slots} instances are in use") from None
+
+
+class FunctionPool:
+    """The slots of one function that may not have all of them; as the pool itself for instances."""
+
+    def __init__(self, pool: InstancePool, most: int) -> None:
+        self._pool = pool
+        self.most = most
+        self._turns: list[None] = [None] * most
+
+    @property
+    def free(self) -> int:
+        """How many more guests of the function may be alive."""
+        return len(self._turns)
+
+    def acquire(self) -> GuestHandle:
+        """A slot for one guest.  Raises `AdmissionFull` where the function, or the pool, has none."""
+        try:
+            self._turns.pop()
+        except IndexError:
+            raise AdmissionFull(f"the function runs {self.most} times already, as often as it may") from None
+        try:
+            return self._pool.acquire()
+        except AdmissionFull:
+            self._turns.append(None)
+            raise
+
+    def release(self, handle: GuestHandle) -> None:
+        """Gives the slot of a guest back whose store is deleted."""
+        self._pool.release(handle)
+        self._turns.append(None)

@@ -7,6 +7,8 @@ interfaces a host offers, nor compare core signatures with WIT types: the linker
 
 from __future__ import annotations
 
+import re
+
 from guesthouse.engine import component_syntax
 from guesthouse.engine.component import Scope, read_component, read_world, world_of
 from guesthouse.engine.component_items import CoreItem, Function, Instance, LoweredFunction, Options, ResourceFunction
@@ -20,6 +22,7 @@ from guesthouse.errors import InvalidModule
 
 REALLOC = "cabi_realloc"
 _NUMBERS = frozenset("iIfF")
+_RUN = re.compile(r"wasi:cli/run@0\.2\.[0-9]+#run")
 
 
 def unbundle(wasm: bytes) -> GuestModule:
@@ -166,6 +169,8 @@ def _prove_exports(scope: Scope, wiring: Wiring) -> None:
 def _prove_export(function: Function, name: str, wiring: Wiring) -> None:
     if function.core is None or function.options is None:
         raise unusable(f"the export {name!r} is one of its imports")
+    if _RUN.fullmatch(name) and wiring.runs_main(function.core, name):
+        return  # the main module's `_start` stands for it
     _prove_core_export(function.core, name, name, wiring)
     _check_options(function.options, f"the export {name!r}", wiring)
     twin = f"cabi_post_{name}"

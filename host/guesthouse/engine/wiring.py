@@ -26,6 +26,8 @@ MAX_MODULES = 8
 PREVIEW1 = "wasi_snapshot_preview1"
 INITIALIZE = "_initialize"
 """The export by which a module's static constructors run, once, before anything else."""
+START = "_start"
+"""The export of a program that runs all of it."""
 SHIM, HELPER, ADAPTER = "wit-component:shim", "wit-component:fixups", f"wit-component:adapter:{PREVIEW1}"
 
 _NO_LOCALS, _LOCAL_GET, _I32_CONST, _CALL_INDIRECT, _END = 0, 0x20, 0x41, 0x11, 0x0B
@@ -89,6 +91,17 @@ class Wiring:
         exported, _ = self._modules[item.instance].exports.get(item.name, ("", 0))
         return exported == "function" and item.name == import_.name
 
+    def runs_main(self, item: CoreItem, name: str) -> bool:
+        """Whether `item` is the function `name` of an adapter that was given the main module's `_start` to run."""
+        if not isinstance(item, CoreExport) or item.instance not in self._adapters or item.name != name:
+            return False
+        adapter = self._modules[item.instance]
+        if adapter.exports.get(name, ("", 0))[0] != "function":
+            return False
+        given = [import_ for import_ in adapter.imports if import_.name == START]
+        found = [self.from_main(self.resolve(_argument(item.instance, import_)), "function") for import_ in given]
+        return bool(found) and found == [self.main.exports.get(START, ("", None))[1]]
+
     def _sort_out(self) -> tuple[list[CoreInstance], list[CoreInstance]]:
         """Finds the shim; answers the helpers and all others."""
         helpers, others = [], []
@@ -142,9 +155,12 @@ class Wiring:
         return self._modules[self._shim].exports.get(item.name) == ("table", 0)
 
     def _check_adapter(self, adapter: CoreInstance) -> None:
-        """Refuses a module that sees more than an adapter does: the main module's memory and allocator, and WASI."""
+        """Refuses a module that sees more than an adapter does: the main module's memory and functions, and WASI.
+
+        For a program, which has no allocator to lend, it begins with getting itself memory for a stack.
+        """
         module = self._modules[adapter]
-        if module.start_function is not None or module.data_segments:
+        if (module.start_function is not None and START not in self.main.exports) or module.data_segments:
             raise self._several([self._main, adapter])
         for import_ in module.imports:
             item = self.resolve(_argument(adapter, import_))

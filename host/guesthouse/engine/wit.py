@@ -7,6 +7,7 @@ place.  Knows nothing of wasm bytes, of what the host answers, or of how a value
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 from guesthouse.engine.types import InterfaceType, WorldType
 from guesthouse.engine.wit_difference import describe_difference
@@ -25,6 +26,8 @@ class Abi:
 
     def __init__(self) -> None:
         self._resolver = Resolver()
+        self._lock = Lock()
+        """Held while names are followed: guests are linked in several threads, and each would see the others' circles."""
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Abi:
@@ -41,13 +44,15 @@ class Abi:
 
         What is found may have more functions than the asker knows, and its id names the version that it has.
         """
-        found = self._resolver.match(interface_id)
-        return None if found is None else self._resolver.interface(found)
+        with self._lock:
+            found = self._resolver.match(interface_id)
+            return None if found is None else self._resolver.interface(found)
 
     def world(self, world_id: str) -> WorldType | None:
         """The world of this id, or the newest one whose version may stand for it."""
-        found = self._resolver.match(world_id)
-        return None if found is None else self._resolver.world(found)
+        with self._lock:
+            found = self._resolver.match(world_id)
+            return None if found is None else self._resolver.world(found)
 
     def interfaces(self) -> tuple[str, ...]:
         """The ids of all interfaces."""

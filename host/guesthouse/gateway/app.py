@@ -16,16 +16,20 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
 
+from guesthouse.dispatch.places import ASYNC_FUNCTION, FUNCTION, FUNCTIONS, Place, parse_place
 from guesthouse.errors import Draining, GuesthouseError, HostError
-from guesthouse.gateway import cache, health, logs, manage, topics
+from guesthouse.gateway import cache, health, invocations, logs, manage, openfaas, openfaas_system, topics
 from guesthouse.gateway.auth import Gate
-from guesthouse.gateway.functions import Functions, Place, parse_place, parse_query
+from guesthouse.gateway.functions import Functions, failed, parse_query
+from guesthouse.gateway.openfaas_calls import Calls
 from guesthouse.gateway.problems import MethodNotAllowed, RouteNotFound, problem
-from guesthouse.gateway.routes import ANY_TOKEN, INVOKE, MANAGE, ROUTES, Route
+from guesthouse.gateway.queueing import Queueing
+from guesthouse.gateway.routes import ANY_TOKEN, MANAGE, ROUTES, Route
 from guesthouse.gateway.services import Principal, Services
 from guesthouse.gateway.streams import Streams
 from guesthouse.gateway.watch import Watch
 from guesthouse.telemetry import logger
+from guesthouse.telemetry.openfaas import OpenFaasMetrics
 
 if TYPE_CHECKING:
     from guesthouse.gateway.exchange import Exchange
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
 MOST_PLACES: Final = 4_096
 LONGEST_PLACE: Final = 256
 Endpoint = Callable[[Request, Principal], Awaitable[Response]]
+Answers = Callable[[Request], Awaitable[Response]]
+Answerer = Callable[["Exchange", Place, bytes], bool]
+"""Answers a request to a function, if that needs no waiting, or sets its `later`; true if it did."""
 Message = MutableMapping[str, Any]
 log = logger("gateway")
 
@@ -46,10 +53,21 @@ class App:
         self.watch = Watch(services.config.http, services.clock)
         self.streams = Streams(self._still_admits)
         self.stopping = self.streams.stopping
+        self.figures = OpenFaasMetrics(
+            services.metrics,
+            lambda: [found.path for found in services.registry.list()],
+            services.dispatcher.running,
+        )
         self._functions = Functions(services, self.gate)
-        self._places: dict[bytes, Place | None] = {}
+        self._queueing = Queueing(services, self._functions, self.gate)
+        self._forms: dict[bytes, Answerer] = {
+            FUNCTIONS: self._functions.now,
+            FUNCTION: Calls(services, self.gate).now,
+            ASYNC_FUNCTION: self._queueing.now,
+        }
+        self._places: dict[bytes, tuple[Answerer, Place] | None] = {}
         self._routes = Starlette(
-            routes=[self._route(route) for route in ROUTES if route.scope != INVOKE],
+            routes=[self._route(route) for route in ROUTES if route.name in _MODULES],
             exception_handlers={HTTPException: self._on_http_exception},
         )
         self._routes.router.redirect_slashes = False  # a path with one more slash is another path
@@ -58,19 +76,24 @@ class App:
         """Answers a request to a function, if that needs no waiting; true if it did."""
         path, _, query = exchange.target.partition(b"?")
         try:
-            place = self._places[path]
+            found = self._places[path]
         except KeyError:
             try:
-                place = self._place(path)
+                found = self._place(path)
             except GuesthouseError as error:
                 exchange.refuse(error)
                 return True
-        return place is not None and self._functions.now(exchange, place, query)
+        if found is None:
+            return False
+        answer, place = found
+        if exchange.asks:
+            return self._queueing.asked(exchange, place, query, answer)
+        return answer(exchange, place, query)
 
     async def run(self, exchange: Exchange) -> None:
         """Answers a request that `now` did not."""
-        if exchange.state is not None:
-            await self._functions.later(exchange)
+        if exchange.later is not None:
+            await _finish(exchange, exchange.later)
             return
         try:
             await self(exchange.scope(), exchange.receive, exchange.asgi_send)
@@ -89,13 +112,14 @@ class App:
         """ASGI, without the functions."""
         await self._routes(scope, receive, send)
 
-    def _place(self, path: bytes) -> Place | None:
-        place = parse_place(path)
+    def _place(self, path: bytes) -> tuple[Answerer, Place] | None:
+        place = parse_place(path, self.services.config.namespace)
+        found = None if place is None else (self._forms[place.form], place)
         if len(path) <= LONGEST_PLACE:
             if len(self._places) >= MOST_PLACES:
                 self._places.clear()
-            self._places[path] = place
-        return place
+            self._places[path] = found
+        return found
 
     def _route(self, route: Route) -> StarletteRoute:
         """Starlette's form of a route: the token first, then the endpoint, every error as a problem."""
@@ -103,7 +127,7 @@ class App:
 
         async def guarded(request: Request) -> Response:
             try:
-                principal = self._admit(route.scope, request)
+                principal = self._admit(ANY_TOKEN if route.elsewhere else route.scope, request)
                 if route.scope == MANAGE and self.stopping.is_set():
                     raise Draining
                 return await endpoint(request, principal)
@@ -115,7 +139,20 @@ class App:
                 log.error("a request failed in the host", exc_info=error, route=route.name)
                 return self._problem(HostError("a request failed in the host"))
 
-        return StarletteRoute(route.path, guarded, methods=[route.method], name=route.name)
+        counted = self._counted(route, guarded) if route.path.startswith("/system/") else guarded
+        return StarletteRoute(route.path, counted, methods=[route.method], name=route.name)
+
+    def _counted(self, route: Route, endpoint: Answers) -> Answers:
+        """An endpoint of OpenFaaS's interface, with its requests in OpenFaaS's metrics."""
+
+        async def counted(request: Request) -> Response:
+            began = self.services.clock.monotonic_ns()
+            response = await endpoint(request)
+            duration = self.services.clock.monotonic_ns() - began
+            self.figures.request(route.method, route.path, response.status_code, duration)
+            return response
+
+        return counted
 
     def _admit(self, scope: str, request: Request) -> Principal:
         query = request.scope["query_string"]
@@ -146,18 +183,39 @@ class App:
         if status != 405:
             return self._problem(RouteNotFound("there is no such route"))
         found = [route for route in self._routes.routes if route.matches(request.scope)[0] != Match.NONE]
-        allowed = ", ".join(sorted({method for route in found for method in getattr(route, "methods", ())}))
-        response = self._problem(MethodNotAllowed(f"allowed here: {allowed}"))
-        response.headers["allow"] = allowed
-        return response
+        return self._problem(MethodNotAllowed({method for route in found for method in getattr(route, "methods", ())}))
 
 
+async def _finish(exchange: Exchange, later: Callable[[Exchange], Awaitable[None]]) -> None:
+    """Goes on with what a hot route could not finish at once."""
+    try:
+        await later(exchange)
+    except asyncio.CancelledError:
+        if not exchange.gone:  # the server's last resort when it stops
+            exchange.refuse(Draining())
+    except GuesthouseError as error:
+        exchange.refuse(error)
+    except Exception as error:
+        failed(exchange, error)
+
+
+_OF_OPENFAAS = ("functions", "deploy", "update", "remove", "function", "scale", "info")
+_ABOUT_INVOCATIONS = ("-output", "-attach", "-request", "-drop", "-cancel", "-redrive")
 _MODULES: Final[dict[str, Callable[[App], object]]] = {
     **dict.fromkeys(
         ("deploy", "show", "delete", "versions", "version", "current", "list", "list-namespace"), manage.Manage
     ),
     "logs": logs.Logs,
     **dict.fromkeys(("cache-get", "cache-put", "cache-delete"), cache.Cache),
+    **dict.fromkeys(
+        ("invocations", *(f"invocation{word}" for word in ("", *_ABOUT_INVOCATIONS)), "queues"), invocations.Invocations
+    ),
+    **dict.fromkeys((f"system-{word}" for word in _OF_OPENFAAS), openfaas.OpenFaas),
+    **{
+        route.name: openfaas_system.System
+        for route in ROUTES
+        if route.name.startswith("system-") and route.name.removeprefix("system-") not in _OF_OPENFAAS
+    },
     **dict.fromkeys(("topic-publish", "topic-watch"), topics.Topics),
     **dict.fromkeys(("healthz", "readyz", "metrics", "openapi"), health.Health),
 }

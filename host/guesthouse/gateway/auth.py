@@ -9,14 +9,17 @@ guest.
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from guesthouse.errors import BadRequest, Forbidden, Unauthorized
-from guesthouse.gateway.routes import ANY_TOKEN, PUBLIC
+from guesthouse.gateway.routes import ANY_TOKEN, MANAGE, OWNED, PUBLIC
 from guesthouse.gateway.services import DisposableTokens, Principal, Tokens
+from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.disposable import PREFIX as DISPOSABLE
-from guesthouse.registry.principal import LOCAL, CacheAction, TopicAction
+from guesthouse.registry.principal import ANYBODY, LOCAL, CacheAction, TopicAction
+from guesthouse.registry.tokens import PREFIX as KEPT
 
 OWN_HEADER: Final = "x-momento-authorization"
 """Carries our token where `authorization` is meant for somebody behind the guest."""
@@ -33,6 +36,8 @@ class Credential(NamedTuple):
     token: str
     header: str
     """Empty: in the query."""
+    basic: bool = False
+    """It is a password, which a browser may have shown by itself."""
 
 
 class Gate:
@@ -82,13 +87,16 @@ class Gate:
             self._local_hosts.add(host)
 
     def identify(
-        self, fields: Iterable[tuple[str, bytes]], query: Sequence[tuple[str, str]]
+        self, fields: Sequence[tuple[str, bytes]], query: Sequence[tuple[str, str]]
     ) -> tuple[Principal, Credential]:
-        """Whose token the request has, where it needs one; raises `Unauthorized` or `BadRequest`."""
+        """Whose token the request has, where it needs one; raises `Unauthorized`, `Forbidden` or `BadRequest`."""
         credential = find_credential(fields, query)
         if credential is None:
             raise Unauthorized("a token is needed")
-        return self._tokens.verify(credential.token) or self._verify_disposable(credential.token), credential
+        principal = self._tokens.verify(credential.token) or self._verify_disposable(credential.token)
+        if credential.basic:
+            _check_site(fields)
+        return principal, credential
 
     def _verify_disposable(self, token: str) -> Principal:
         if self._disposable is None or not token.startswith(DISPOSABLE):
@@ -98,7 +106,7 @@ class Gate:
     def admit(
         self,
         scope: str,
-        fields: Iterable[tuple[str, bytes]],
+        fields: Sequence[tuple[str, bytes]],
         query: Sequence[tuple[str, str]],
         host: bytes,
         namespace: str | None = None,
@@ -110,7 +118,7 @@ class Gate:
         if not self.closed and not self.check_local(host, fields, query):
             return LOCAL
         principal, _ = self.identify(fields, query)
-        if scope != ANY_TOKEN:
+        if scope not in (ANY_TOKEN, OWNED):
             permit(principal, scope, namespace, name)
         return principal
 
@@ -119,6 +127,16 @@ def permit(principal: Principal, scope: str, namespace: str | None, name: str | 
     """Raises `Forbidden` unless the token's scope covers this."""
     if not principal.allows(scope, namespace, name):
         raise Forbidden(f"the token does not have the scope {scope!r} here")
+
+
+def permit_secrets(principal: Principal, namespace: str, wanted: Iterable[str], deployed: Deployment | None) -> None:
+    """Raises `Forbidden` where a token that is not for the whole namespace gives a function more secrets than it has.
+
+    Whoever chooses what a function runs reads its secrets, and secrets are the whole namespace's.
+    """
+    more = set(wanted).difference(() if deployed is None else deployed.manifest.secrets)
+    if more and not principal.allows(MANAGE, namespace):
+        raise Forbidden(f"the secret {min(more)[:64]!r}: only a token for all of {namespace} can give it to a function")
 
 
 def permit_cache(principal: Principal, action: CacheAction, namespace: str, key: bytes) -> None:
@@ -133,7 +151,7 @@ def permit_topic(principal: Principal, action: TopicAction, namespace: str, topi
         raise Forbidden(f"the token does not allow to {action} here")
 
 
-def find_credential(fields: Iterable[tuple[str, bytes]], query: Sequence[tuple[str, str]]) -> Credential | None:
+def find_credential(fields: Sequence[tuple[str, bytes]], query: Sequence[tuple[str, str]]) -> Credential | None:
     """The one token of a request; raises `BadRequest` where there is more than one."""
     found: dict[str, bytes] = {}
     for name, value in fields:
@@ -148,15 +166,52 @@ def find_credential(fields: Iterable[tuple[str, bytes]], query: Sequence[tuple[s
         return Credential(parameters[0], "")
     for name in (OWN_HEADER, "authorization"):
         if name in found:
-            return Credential(_bare(found[name]), name)
+            return Credential(_bare(found[name]), name, found[name][:6].lower() == b"basic ")
     return None
 
 
+def find_stranger(fields: Sequence[tuple[str, bytes]], query: Sequence[tuple[str, str]]) -> Principal | None:
+    """Who calls a function that is open to the public; `None` for who shows what is, or was, a token of ours.
+
+    That is nobody else's business.
+    """
+    credential = find_credential(fields, query)
+    if credential is not None and credential.token.startswith((KEPT, DISPOSABLE)):
+        return None
+    return ANYBODY
+
+
 def _bare(value: bytes) -> str:
-    """The token in `<token>` or `Bearer <token>`."""
+    """The token in `<token>` or `Bearer <token>`, or the password of `Basic …`, whatever the user's name is."""
     text = value.decode("latin-1").strip()
     scheme, space, rest = text.partition(" ")
-    return rest.strip() if space and scheme.lower() == "bearer" else text
+    if not space or scheme.lower() not in ("bearer", "basic"):
+        return text
+    rest = rest.strip()
+    if scheme.lower() == "bearer":
+        return rest
+    try:
+        return binascii.a2b_base64(rest, strict_mode=True).decode("latin-1").partition(":")[2]
+    except (binascii.Error, ValueError):
+        return text
+
+
+def _check_site(fields: Iterable[tuple[str, bytes]]) -> None:
+    """Raises `Forbidden` for what a page of another site made a browser send.
+
+    A browser that was once told a password shows it with every request to that host, whoever causes it; other credentials
+    are shown by those only who know them.
+    """
+    host = origin = site = b""
+    for name, value in fields:
+        if name == "host":
+            host = value.lower()
+        elif name == "origin":
+            origin = value.lower().partition(b"://")[2] or b"null"
+        elif name == "sec-fetch-site":
+            site = value
+    if site not in (b"", b"same-origin", b"none") or (origin and origin != host):
+        raise Forbidden("a page of another site may not use a password that the browser keeps")
 
 
 def _is_loopback(name: bytes) -> bool:

@@ -8,7 +8,7 @@ right), or a connection that breaks off; a reader that is too slow holds its wri
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from socket import SO_LINGER, SOL_SOCKET
 from struct import pack
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +20,7 @@ from guesthouse.interfaces.web.headers import BODILESS, check_headers, check_sta
 
 if TYPE_CHECKING:
     from guesthouse.gateway.protocol import Protocol
+    from guesthouse.gateway.stamp import Stamp
 
 STATUS_LINES: Final = {status: f"HTTP/1.1 {status} {phrase(status)}\r\n" for status in range(200, 600)}
 ONE_WRITE: Final = 64 * 1024
@@ -47,6 +48,8 @@ class Exchange:
     http_10 = False
     keep_alive = True
     expects_continue = False
+    asks = False
+    """True where a header may say that the call is to be queued."""
     more_body = True
     arrived = 0
     """Bytes of the body so far."""
@@ -61,10 +64,12 @@ class Exchange:
     too_large = False
     """True once the body was found to be over the limit it was read with."""
     task: asyncio.Task[None] | None = None
-    cancel_when_gone = False
-    """True where the task is to be cancelled as soon as the client is gone."""
+    later: Callable[[Exchange], Awaitable[None]] | None = None
+    """What goes on with it in its task, where a hot route has begun to answer it."""
     state: Any = None
     """For whoever answers, between its beginning and its task."""
+    stamp: Stamp | None = None
+    """What every answer to it says of the call."""
     invocation_id = ""
     """Goes into the headers of a streamed answer, for whoever sets it before."""
     _body: bytes | bytearray = b""
@@ -72,6 +77,7 @@ class Exchange:
     _waiter: asyncio.Future[None] | None = None
     _framing = NO_BODY
     _says_keep_alive = False
+    _cancels = False
     _asgi_start: tuple[int, Sequence[tuple[bytes, bytes]]] | None = None
 
     def __init__(
@@ -118,9 +124,17 @@ class Exchange:
 
     def lose(self) -> None:
         """Nobody will see an answer any more."""
+        if self.gone:
+            return
         self.gone = True
         self.wake()
-        if self.cancel_when_gone and self.task is not None:
+        if self._cancels and self.task is not None:
+            self.task.cancel()
+
+    def end_when_gone(self) -> None:
+        """From now on its task is cancelled as soon as the client is gone: at its next wait, if it is already."""
+        self._cancels = True
+        if self.gone and self.task is not None:
             self.task.cancel()
 
     async def read(self) -> bytes:
@@ -129,8 +143,8 @@ class Exchange:
             self.expects_continue = False
             self.protocol.write(CONTINUE)
         while not self._body and self.more_body:
-            if self.gone:
-                raise Cancelled("the client went away")
+            if self.gone or self.complete:
+                raise Cancelled("the client went away" if self.gone else "the request has been answered")
             self.protocol.flow.resume_reading()
             await self._change()
         return self.take()
@@ -151,6 +165,8 @@ class Exchange:
         """The whole answer; `headers` have to be checked."""
         if self.gone or self.complete:
             return
+        if self.stamp is not None:
+            headers = self.stamp.mark(headers)
         lines = [STATUS_LINES[status], self.protocol.watch.date_line]
         if invocation_id:
             lines.append(f"x-invocation-id: {invocation_id}\r\n")
@@ -208,9 +224,16 @@ class Exchange:
             self.protocol.write(b"0\r\n\r\n")
         self._end()
 
+    async def left(self) -> None:
+        """Waits until the whole answer has been handed to the connection, or the client is gone."""
+        while not self.complete and not self.gone:
+            await self._change()
+        self.protocol.watch.batch.flush()
+
     def abort(self) -> None:
         """Breaks the connection off, so that the client sees that the answer is not whole."""
         self.complete = True
+        self.wake()
         if not self.gone:
             if self._framing == UNTIL_CLOSE:  # a close would be a regular end there
                 self.protocol.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
@@ -279,6 +302,8 @@ class Exchange:
         if self.started or self.gone:
             return
         self.started = True
+        if self.stamp is not None:
+            headers = self.stamp.mark(headers)
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
         framing = "content-length: 0\r\n" if status == 205 else ""
         if self.http_10:

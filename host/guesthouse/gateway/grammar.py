@@ -21,6 +21,9 @@ NOT_HTTP: Final = frozenset(
 """Methods of tunnels and of other protocols, all of which the parser knows."""
 FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "expect", "upgrade"})
 """Headers that decide where a request ends or who it is for."""
+ASKING: Final = frozenset({"prefer", "idempotency-key"})
+"""Headers that change how a function is called."""
+NOTED: Final = FRAMING | ASKING
 _HOST: Final = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+;=%:[]"
 _MOST_NAMES: Final = 4_096
 

@@ -6,8 +6,7 @@ Promises: a reader that is too slow, or gone, costs no guest any time.  Must not
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -15,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from guesthouse.errors import BadRequest, NotFound, Unavailable
-from guesthouse.gateway.auth import PARAMETER
+from guesthouse.gateway.queries import choose, since_ns, whole_number
 from guesthouse.gateway.services import Principal
 from guesthouse.gateway.streams import EVENTS, HEADERS
 from guesthouse.registry.deployment import check_name
@@ -29,13 +28,10 @@ if TYPE_CHECKING:
 
 MOST_TAIL: Final = 1_000
 TAIL: Final = 100
-MOST_DIGITS: Final = 20
 MOST_READERS: Final = 64
 """Who may follow one function: each gets every record while its guest waits."""
 NDJSON: Final = "application/x-ndjson"
-UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-AGO: Final = re.compile(r"([0-9]{1,9})([smhd])\Z")
-PARAMETERS: Final = frozenset({"tail", "follow", "level", "since", "invocation", PARAMETER})
+PARAMETERS: Final = frozenset({"tail", "follow", "level", "since", "invocation"})
 FOLLOW: Final = {"1": True, "true": True, "": True, "0": False, "false": False}
 INVOCATION: Final = re.compile(r"[\w-]{1,64}\Z", re.ASCII)
 
@@ -65,19 +61,35 @@ class Logs:
         if self._services.registry.get(namespace, name) is None:
             raise NotFound("there is no such function")
         events = EVENTS in request.headers.get("accept", "")
-        form = _event if events else _line
-        tail = _number(query.get("tail", str(TAIL)))
-        selection = self._selection(query)
-        function = f"{namespace}/{name}"
-        if not FOLLOW[query.get("follow", "0")]:
-            body = b"".join(form(entry) for entry in self._services.logs.tail(function, tail, selection))
-            return Response(body, headers=HEADERS, media_type=EVENTS if events else NDJSON)
-        return self._streams.answer(
+        return self.answer(
             request,
-            lambda: self._follow(function, tail, selection),
-            form,
-            media_type=EVENTS if events else NDJSON,
-            heartbeat=b": \n\n" if events else b"\n",
+            f"{namespace}/{name}",
+            whole_number("tail", query.get("tail", str(TAIL)), MOST_TAIL),
+            self._selection(query),
+            _event if events else _line,
+            follow=FOLLOW[query.get("follow", "0")],
+            events=events,
+        )
+
+    def answer(
+        self,
+        request: Request,
+        function: str,
+        tail: int,
+        selection: Selection,
+        form: Callable[[Entry], bytes],
+        *,
+        follow: bool,
+        events: bool = False,
+    ) -> Response:
+        """The newest `tail` selected records of `function`, each in its `form`, and all further ones if they are followed."""
+        media_type = EVENTS if events else NDJSON
+        if not follow:
+            body = b"".join(form(entry) for entry in self._services.logs.tail(function, tail, selection))
+            return Response(body, headers=HEADERS, media_type=media_type)
+        heartbeat = b": \n\n" if events else b"\n"
+        return self._streams.answer(
+            request, lambda: self._follow(function, tail, selection), form, media_type=media_type, heartbeat=heartbeat
         )
 
     def _follow(self, function: str, tail: int, selection: Selection) -> Follower:
@@ -91,19 +103,12 @@ class Logs:
             raise BadRequest("level is one of debug, info, warn and error")
         if invocation and not INVOCATION.match(invocation):
             raise BadRequest("invocation is the id of an invocation, or its end")
-        since_ns = _since_ns(query["since"], self._services.clock.wall_ns()) if query.get("since") else 0
-        return Selection(SEVERITY[level], since_ns, invocation)
+        since = since_ns(query["since"], self._services.clock.wall_ns()) if query.get("since") else 0
+        return Selection(SEVERITY[level], since, invocation)
 
 
 def _chosen(query: QueryParams) -> dict[str, str]:
-    """The parameters, each at most once; raises `BadRequest` for what is none, as a typing error would be obeyed in silence."""
-    chosen: dict[str, str] = {}
-    for name, value in query.multi_items():
-        if name not in PARAMETERS:
-            raise BadRequest(f"unknown parameter {name[:64]!r}")
-        if name in chosen:
-            raise BadRequest(f"{name} is given twice")
-        chosen[name] = value
+    chosen = choose(query, PARAMETERS)
     if chosen.get("follow", "0") not in FOLLOW:
         raise BadRequest("follow is 1 or 0")
     return chosen
@@ -123,23 +128,3 @@ def _line(entry: Entry) -> bytes:
 
 def _event(entry: Entry) -> bytes:
     return b"data: " + _line(entry) + b"\n"
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
-        raise BadRequest("tail is a number")
-    return min(int(text), MOST_TAIL)
-
-
-def _since_ns(text: str, now_ns: int) -> int:
-    """A time from which on records are wanted, in nanoseconds: `15m` ago, or RFC 3339."""
-    ago = AGO.match(text)
-    if ago is not None:
-        return now_ns - int(ago[1]) * UNITS[ago[2]] * 1_000_000_000
-    try:
-        if len(text) > 40:
-            raise ValueError
-        time = datetime.fromisoformat(text[:11] + text[11:].replace(" ", "+"))  # a plus in a query is a space
-        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1_000_000) * 1_000
-    except (ValueError, OverflowError):
-        raise BadRequest("since is a time like 2026-01-02T03:04:05Z, or 90s, 15m, 2h, 1d for that long ago") from None

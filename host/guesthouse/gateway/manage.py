@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from guesthouse.errors import BadRequest, BodyTooLarge, InvalidModule, NotFound
 from guesthouse.gateway import documents
-from guesthouse.gateway.auth import PARAMETER
+from guesthouse.gateway.auth import PARAMETER, permit_secrets
 from guesthouse.gateway.routes import MANAGE, READ
 from guesthouse.gateway.services import Principal
 from guesthouse.limits import MiB
@@ -31,7 +31,9 @@ WASM_TYPE: Final = "application/wasm"
 _SPACE: Final = dict.fromkeys(b"\r\n\t ")
 _MOST_BYTES: Final = 4_096
 """Of a document that only says a version."""
-_PARAMETERS: Final = frozenset({"description", "environment", "limits", "grants", "topics", PARAMETER})
+_PARAMETERS: Final = frozenset(
+    {"description", "environment", "limits", "grants", "topics", "arguments", "secrets", PARAMETER}
+)
 
 
 class DeployDocument(documents.ManifestDocument):
@@ -68,6 +70,8 @@ class Manage:
             raise BodyTooLarge(f"the module is over {most} bytes")
         if not wasm.startswith(b"\0asm"):
             raise InvalidModule("this is not WebAssembly: it does not begin with '\\0asm'")
+        deployed = self._services.registry.get(namespace, name)
+        permit_secrets(principal, namespace, options.get("secrets", ()), deployed)
         deployment = await self._services.deploy.deploy(name, wasm, namespace=namespace, **options)
         return Response(status_code=204, headers=_version_headers(deployment))
 
@@ -149,7 +153,7 @@ def _from_json(body: bytes) -> tuple[bytes, dict[str, Any]]:
 
 
 def _from_query(request: Request) -> dict[str, Any]:
-    """The options of a raw upload: `description=…`, `environment=N=V`, `limits=N=NUMBER`, `grants=a,b`, `topics=a`."""
+    """The options of a raw upload: `description=…`, `environment=N=V`, `limits=N=NUMBER`, `grants=a,b`, others one each."""
     found: dict[str, list[str]] = {name: [] for name in _PARAMETERS}
     for name, value in _query(request):
         if name not in found:
@@ -163,6 +167,8 @@ def _from_query(request: Request) -> dict[str, Any]:
         "limits": {name: _number(value) for name, value in _pairs("limits", found["limits"]).items()},
         "grants": [grant for text in found["grants"] for grant in _grants(text)] if found["grants"] else None,
         "topics": found["topics"],
+        "arguments": found["arguments"],
+        "secrets": found["secrets"],
     }
 
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from guesthouse.gateway import schemas_openfaas
 from guesthouse.gateway.auth import OWN_HEADER, PARAMETER
 from guesthouse.gateway.manage import WASM_TYPE, CurrentDocument, DeployDocument
 from guesthouse.gateway.problems import PROBLEM_TYPE
-from guesthouse.gateway.routes import INVOKE, PUBLIC, ROUTES, Route
-from guesthouse.gateway.schemas import ANSWERS, FUNCTION, PATH, PROBLEM, QUERY, VERSION, Schema
+from guesthouse.gateway.routes import PUBLIC, ROUTES, Route
+from guesthouse.gateway.schemas import ANSWERS, FUNCTION, PATH, PROBLEM, QUERY, VERSION
+from guesthouse.gateway.schemas_invocations import (
+    ACCEPTED,
+    HEADERS,
+    INVOCATION,
+    QUEUE,
+    REQUEST,
+    STILL_RUNNING,
+    TEXT,
+    Schema,
+)
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch")
 _DEFINITIONS: Final = "#/components/schemas/Deploy/$defs/{model}"
@@ -18,10 +29,13 @@ _PROBLEM_CONTENT: Final = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schem
 _BODIES: Final[dict[str, Schema]] = {
     "deploy": {"application/json": {"schema": {"$ref": "#/components/schemas/Deploy"}}, WASM_TYPE: {"schema": {}}},
     "current": {"application/json": {"schema": {"$ref": "#/components/schemas/Current"}}},
+    **schemas_openfaas.BODIES,
 }
 """What requests carry, by the names of their routes."""
+_ENQUEUE: Final = frozenset({"async-function", "async-function-rest"})
 _SECURITY: Final = {
     "token": {"type": "http", "scheme": "bearer"},
+    "password": {"type": "http", "scheme": "basic"},
     "header": {"type": "apiKey", "in": "header", "name": OWN_HEADER},
     "parameter": {"type": "apiKey", "in": "query", "name": PARAMETER},
 }
@@ -47,6 +61,10 @@ def describe(version: str) -> dict[str, Any]:
                 "Current": CurrentDocument.model_json_schema(),
                 "Function": FUNCTION,
                 "Version": VERSION,
+                "Invocation": INVOCATION,
+                "Request": REQUEST,
+                "Queue": QUEUE,
+                **schemas_openfaas.COMPONENTS,
                 "Problem": PROBLEM,
             },
         },
@@ -67,6 +85,8 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
     elif route.name == "topic-publish":
         operation["requestBody"] = {"content": {"text/plain": {}, "application/octet-stream": {}}}
+    elif route.name in _ENQUEUE:
+        operation["requestBody"] = {"content": {"*/*": {}}}
     return operation
 
 
@@ -75,14 +95,21 @@ def _parameters(route: Route) -> list[Schema]:
         {"name": name, "in": "path", "required": True, **PATH[name]} for name in re.findall(r"{(\w+)}", route.path)
     ]
     in_query = [{"name": name, "in": "query", **described} for name, described in QUERY.get(route.name, {}).items()]
-    return in_path + in_query
+    in_header = [
+        {"name": name, "in": "header", "schema": TEXT, "description": text}
+        for name, text in (HEADERS.items() if route.name in _ENQUEUE else ())
+    ]
+    return in_path + in_query + in_header
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    if route.scope == INVOKE:  # a function's own errors are no problems of ours
+    if not route.status:  # a function's own errors are no problems of ours
         content = {route.answer: {}, **_PROBLEM_CONTENT}
-        return {"default": {"description": "What the function answers, or a problem", "content": content}}
+        answers = {"default": {"description": "What the function answers, or a problem", "content": content}}
+        return {**answers, "202": STILL_RUNNING} if route.name == "invocation-attach" else answers
     answer: dict[str, Any] = {"description": route.summary}
     if route.answer:
         answer["content"] = {route.answer: {"schema": ANSWERS[route.name]} if route.name in ANSWERS else {}}
+    if route.name in _ENQUEUE:
+        answer["headers"] = ACCEPTED
     return {str(route.status): answer, "4XX": _PROBLEM, "5XX": _PROBLEM}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from guesthouse.errors import AdmissionFull, Draining, GuesthouseError, InputErr
 PROBLEM_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:guesthouse:problem:"
 DRAIN_RETRY_SECONDS = 5
+CHALLENGE = 'Bearer realm="guesthouse", Basic realm="guesthouse"'
+"""How a token can be shown: as itself, or as a password."""
 
 
 class RouteNotFound(NotFound):
@@ -27,6 +30,10 @@ class MethodNotAllowed(InputError):
     status = 405
     problem_type = "method-not-allowed"
     title = "The method is not allowed here"
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(f"allowed here: {self.allowed}")
 
 
 class RequestTimeout(InputError):
@@ -60,6 +67,14 @@ class TooManyConnections(Unavailable):
     title = "There are too many connections"
 
 
+class StillRunning(Unavailable):
+    """A call whose caller waited for as long as it is worth, and which goes on."""
+
+    problem_type = "still-running"
+    title = "The call has not ended yet"
+    retry_after = 1
+
+
 class Problem(NamedTuple):
     """An answer that says what went wrong."""
 
@@ -83,12 +98,14 @@ def problem(error: GuesthouseError, invocation_id: str = "", clock: Clock = SYST
         ("x-content-type-options", "nosniff"),
         ("cache-control", "no-store"),
     ]
-    if isinstance(error, AdmissionFull):
+    if isinstance(error, AdmissionFull | StillRunning):
         headers.append(("retry-after", str(error.retry_after)))
     elif isinstance(error, Draining):
         headers.append(("retry-after", str(DRAIN_RETRY_SECONDS)))
     elif isinstance(error, Unauthorized):
-        headers.append(("www-authenticate", 'Bearer realm="guesthouse"'))
+        headers.append(("www-authenticate", CHALLENGE))
+    elif isinstance(error, MethodNotAllowed):
+        headers.append(("allow", error.allowed))
     return Problem(error.status, headers, orjson.dumps(document))
 
 

@@ -19,8 +19,9 @@ from guesthouse.gateway.batch import CLOSE, END
 from guesthouse.gateway.deadlines import Deadlines
 from guesthouse.gateway.exchange import Exchange
 from guesthouse.gateway.grammar import (
-    FRAMING,
+    ASKING,
     NOT_HTTP,
+    NOTED,
     check_host,
     check_target,
     check_transfer_encoding,
@@ -62,7 +63,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
         self._head_bytes = 0
         self._read_bytes = 0
         self._behind = self._began_behind = False  # another request has ended in this read; had, when this one began
-        self._asks_upgrade = False
+        self._asks_upgrade = self._asks = False
         self._url = b""
         self._fields: list[tuple[str, bytes]] = []
         self._host: bytes | None = None
@@ -173,7 +174,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
         self._fields = []
         self._host = None
         self._length = 0
-        self._expects_continue = self._asks_upgrade = False
+        self._expects_continue = self._asks_upgrade = self._asks = False
 
     def on_url(self, url: bytes) -> None:
         if self._reframing:
@@ -188,15 +189,14 @@ class Protocol(Deadlines, HttpToolsProtocol):
         lower = lower_name(name)
         if value and value[-1] <= 32:
             value = value.rstrip(b" \t")
-        if lower in FRAMING:
-            self._frame(lower, value)
+        if lower in NOTED:
+            self._note(lower, value)
         self._fields.append((lower, value))
 
     def on_headers_complete(self) -> None:
         if self._reframing:
             return
-        self._in_head = False
-        self.head_since = 0.0
+        self._in_head, self.head_since = False, 0.0
         if self._over:
             return
         exchange = self._make_exchange()
@@ -234,8 +234,8 @@ class Protocol(Deadlines, HttpToolsProtocol):
 
     # Requests
 
-    def _frame(self, name: str, value: bytes) -> None:
-        """Takes in a header that decides where this request ends, or who it is for."""
+    def _note(self, name: str, value: bytes) -> None:
+        """Takes in a header that decides where this request ends, who it is for, or how a function is called."""
         if name == "host":
             if self._host is not None:
                 raise BadRequest("there is more than one Host header")
@@ -247,6 +247,8 @@ class Protocol(Deadlines, HttpToolsProtocol):
             self._length = None
         elif name == "upgrade":
             self._asks_upgrade = True
+        elif name in ASKING:
+            self._asks = True
         elif value.lower() == b"100-continue":
             self._expects_continue = True
 
@@ -270,16 +272,15 @@ class Protocol(Deadlines, HttpToolsProtocol):
         target, host = check_target(self._url, self._host or b"")
         exchange = Exchange(self, method, target, fields, host)
         exchange.length = self._length
-        exchange.expects_continue = self._expects_continue
+        exchange.expects_continue, exchange.asks = self._expects_continue, self._asks
         exchange.http_10 = version == "1.0"
         exchange.keep_alive = not exchange.http_10 and parser.should_keep_alive()
         return exchange
 
     def _measure_head(self) -> None:
         """Counts exactly, where what was read could be too much."""
-        most = self.limits.header_bytes
-        if sum(len(name) + len(value) for name, value in self._fields) > most:
-            raise HeadersTooLarge(f"the headers are over {most} bytes")
+        if sum(len(name) + len(value) for name, value in self._fields) > self.limits.header_bytes:
+            raise HeadersTooLarge(f"the headers are over {self.limits.header_bytes} bytes")
 
     def _begin(self, exchange: Exchange) -> None:
         """Somebody looks at the request: the hot route may answer it on the spot."""
@@ -372,8 +373,7 @@ class Protocol(Deadlines, HttpToolsProtocol):
 
     def _say(self, error: GuesthouseError) -> None:
         """The last answer on this connection."""
-        last = Exchange(self, "GET", b"", [], b"")
-        last.refuse(error)
+        Exchange(self, "GET", b"", [], b"").refuse(error)
 
     def _linger(self) -> None:
         """Ends our side, and goes on reading for a while: closing now would make the client lose the answer."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
+from guesthouse.gateway import schemas_invocations, schemas_openfaas
+from guesthouse.gateway.schemas_invocations import COUNT, TEXT, Schema
 from guesthouse.registry.deployment import MAX_NAME, RESERVED_NAMESPACES
 from guesthouse.registry.topics import MOST_TOPIC_BYTES
 
-Schema = dict[str, Any]
-
-TEXT: Final[Schema] = {"type": "string"}
-COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _NAME: Final[Schema] = {**TEXT, "pattern": "^[a-z0-9](-?[a-z0-9]){0,62}$", "maxLength": MAX_NAME}
 _PAIRS: Final[Schema] = {"type": "array", "items": {**TEXT, "pattern": "^[^=]+="}}
 
@@ -20,6 +18,7 @@ PATH: Final[dict[str, Schema]] = {
     "topic": {"schema": {**TEXT, "minLength": 1, "maxLength": MOST_TOPIC_BYTES}, "example": "news"},
     "version": {"schema": {"type": "integer", "minimum": 1}, "example": 1},
     "rest": {"schema": TEXT, "description": "What the function is told as its path; may have slashes"},
+    **schemas_invocations.EXAMPLES,
 }
 """What can stand in a path."""
 _KEY: Final[dict[str, Schema]] = {
@@ -27,6 +26,8 @@ _KEY: Final[dict[str, Schema]] = {
     "key_base64": {"schema": TEXT, "description": "The key in base64, instead of key"},
 }
 QUERY: Final[dict[str, dict[str, Schema]]] = {
+    **schemas_invocations.QUERY,
+    **schemas_openfaas.QUERY,
     "cache-get": _KEY,
     "cache-put": {
         **_KEY,
@@ -44,6 +45,14 @@ QUERY: Final[dict[str, dict[str, Schema]]] = {
         "topics": {
             "schema": {"type": "array", "items": {**TEXT, "minLength": 1}},
             "description": "A topic whose messages start it, a spawn function; once for each",
+        },
+        "arguments": {
+            "schema": {"type": "array", "items": TEXT},
+            "description": "Of a command: its name, then its arguments; once for each, in order",
+        },
+        "secrets": {
+            "schema": {"type": "array", "items": TEXT},
+            "description": "A secret of the namespace that it finds as a file; once for each",
         },
         "grants": {
             "schema": {"type": "array", "items": TEXT},
@@ -98,7 +107,7 @@ VERSION: Final[Schema] = {
         "schedules": {"type": "array", "items": {"type": "object"}, "description": "When it is called by itself"},
         "labels": {"type": "object", "additionalProperties": TEXT},
         "annotations": {"type": "object", "additionalProperties": TEXT},
-        "arguments": {"type": "array", "items": TEXT, "description": "Arguments of a command guest"},
+        "arguments": {"type": "array", "items": TEXT, "description": "A command's name and its arguments"},
         "secrets": {"type": "array", "items": TEXT, "description": "Secrets that a command guest finds as files"},
         "image": {**TEXT, "description": "What a client called the module when it deployed it by a name"},
         "imports": {"type": "array", "items": TEXT, "description": "Interfaces that it uses"},
@@ -123,6 +132,9 @@ def listed(name: str, schema: str) -> Schema:
     return {"type": "object", "required": [name], "properties": {name: {"type": "array", "items": items}}}
 
 
+INVOCATIONS: Final[Schema] = listed("invocations", "Invocation")
+INVOCATIONS["required"].append("next")
+INVOCATIONS["properties"]["next"] = {"type": ["string", "null"], "description": "Where the next page begins"}
 ANSWERS: Final[dict[str, Schema]] = {
     "show": {"$ref": "#/components/schemas/Function"},
     "current": {"$ref": "#/components/schemas/Function"},
@@ -130,6 +142,11 @@ ANSWERS: Final[dict[str, Schema]] = {
     "list-namespace": listed("functions", "Function"),
     "version": {"$ref": "#/components/schemas/Version"},
     "versions": listed("versions", "Version"),
+    "invocations": INVOCATIONS,
+    "invocation": {"$ref": "#/components/schemas/Invocation"},
+    "invocation-request": {"$ref": "#/components/schemas/Request"},
+    "queues": listed("queues", "Queue"),
     "openapi": {"type": "object"},
+    **schemas_openfaas.ANSWERS,
 }
 """What routes answer that answer JSON."""

@@ -130,6 +130,7 @@ class Gateway:
         if not drain.done():
             drain.cancel()
         await asyncio.wait((drain,))
+        self._services.invocations.stop_waiting()
         if self._hurry.is_set():  # what still runs is told so, rather than broken off
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HURRIED_SECONDS):

@@ -8,13 +8,20 @@ from typing import Any, Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.config import Config
+from guesthouse.dispatch.flows import QueueState
+from guesthouse.dispatch.invocations import Accepted, Wanted
 from guesthouse.errors import GuesthouseError
 from guesthouse.interfaces.cache import CacheBackend, MemoryCache
 from guesthouse.interfaces.invocation import Headers, ResponseSink, WebRequest
 from guesthouse.interfaces.topic import TopicBroker
+from guesthouse.queue.call import Output, QueuedCall, Record
+from guesthouse.queue.queue import FunctionKey
 from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.namespaces import Namespaces
 from guesthouse.registry.principal import CacheAction, TopicAction
 from guesthouse.registry.registry import FunctionState
+from guesthouse.registry.secrets import Secrets
+from guesthouse.storage.database import Database
 from guesthouse.telemetry import FunctionLogs, Metrics
 
 
@@ -62,14 +69,82 @@ class Dispatcher(Protocol):
         request: WebRequest,
         body: bytes | AsyncIterator[bytes],
         sink: ResponseSink | None = None,
+        *,
+        invocation_id: str = "",
     ) -> Outcome | Pending:
-        """Runs a web function as far as it gets without waiting; raises what keeps it from starting."""
+        """Runs a web function as far as it gets without waiting; raises what keeps it from starting.
+
+        `invocation_id` is one of `new_id`; empty: it gets one.
+        """
+
+    def new_id(self) -> str:
+        """An id for an invocation."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no new work any more, and gives up what runs."""
 
     def takes_stream(self, deployment: Deployment) -> bool:
         """Whether the function can be given a body that still arrives; the older interface cannot."""
 
+    def running(self) -> Sequence[str]:
+        """Functions of the invocations that run right now, as `namespace/name`; from any thread."""
+
     async def drain(self, timeout_s: float) -> None:
         """Takes no new work, and returns when all work has ended or been cancelled."""
+
+
+class Invocations(Protocol):
+    """Takes calls for later, and knows of all that were made."""
+
+    @property
+    def most_body_bytes(self) -> int:
+        """The largest body of a queued call."""
+
+    def check(self, deployment: Deployment, body_bytes: int) -> None:
+        """Raises what keeps a call of this function with a body of this size from being queued."""
+
+    async def accept(self, deployment: Deployment, wanted: Wanted) -> Accepted:
+        """Takes a call; on return it survives a crash."""
+
+    async def find(self, id: str) -> Record:
+        """What is known of an invocation; raises `UnknownInvocation`."""
+
+    async def list(
+        self,
+        *,
+        function: FunctionKey | None = None,
+        namespace: str | None = None,
+        state: str | None = None,
+        since_ms: int | None = None,
+        most: int = 100,
+        after: str | None = None,
+    ) -> tuple[Sequence[Record], str | None]:
+        """Records, newest first, and where the next page begins."""
+
+    async def output(self, id: str) -> Output | None:
+        """The answer of an invocation that has ended, if it was kept."""
+
+    async def request(self, id: str) -> QueuedCall:
+        """The request of a call that is queued, running or dead."""
+
+    async def attach(self, id: str, timeout_s: float) -> Record:
+        """Waits for the end of an invocation, at most `timeout_s` seconds."""
+
+    async def queues(self) -> Sequence[QueueState]:
+        """How it stands with every function for which something is queued, running or dead."""
+
+    async def cancel(self, id: str) -> None:
+        """Ends an invocation that has not ended; raises `HasEnded`."""
+
+    async def redrive(self, id: str) -> None:
+        """Queues a dead letter once more; raises `NotDead`."""
+
+    async def drop(self, id: str) -> None:
+        """Forgets the request of a dead letter; raises `NotDead`."""
+
+    def stop_waiting(self) -> None:
+        """Lets go whoever waits for an end: the host stops."""
 
 
 class Registry(Protocol):
@@ -84,6 +159,12 @@ class Registry(Protocol):
     def show(self, namespace: str, name: str) -> FunctionState | None:
         """A function with its newest and its pinned version."""
 
+    def users(self, digest: str) -> frozenset[FunctionKey]:
+        """The functions of which a version has this digest.  Reads from disk."""
+
+    def wasm(self, digest: str) -> bytes:
+        """The bytes of a digest.  Reads from disk."""
+
     def versions(self, namespace: str, name: str) -> Sequence[Deployment]:
         """All versions of a function, oldest first.  Reads from disk."""
 
@@ -93,6 +174,10 @@ class Registry(Protocol):
 
 class Principal(Protocol):
     """Who a token belongs to."""
+
+    @property
+    def id(self) -> str:
+        """Names the token; not secret."""
 
     @property
     def token_id(self) -> str | None:
@@ -158,12 +243,15 @@ class Services:
     registry: Registry
     tokens: Tokens
     dispatcher: Dispatcher
+    invocations: Invocations
     deploy: Deployer
     metrics: Metrics
     logs: FunctionLogs
     config: Config
     cache: CacheBackend = field(default_factory=lambda: MemoryCache(SYSTEM_CLOCK))
     topics: TopicBroker = field(default_factory=TopicBroker)
+    secrets: Secrets = field(default_factory=lambda: Secrets(Database(None)))
+    namespaces: Namespaces = field(default_factory=lambda: Namespaces(Database(None)))
     disposable: DisposableTokens | None = None
     """`None`: no token is disposable."""
     clock: Clock = SYSTEM_CLOCK

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from guesthouse.interfaces.aws import aws_interfaces
 from guesthouse.interfaces.bytes import BytesInterface
 from guesthouse.interfaces.cache import CacheInterface
+from guesthouse.interfaces.detached import DetachedInterface
 from guesthouse.interfaces.log import LogInterface
 from guesthouse.interfaces.spawn import SpawnInterface
 from guesthouse.interfaces.token import TokenInterface
@@ -16,6 +17,8 @@ from guesthouse.interfaces.wasi import WasiInterface
 from guesthouse.interfaces.web import WebInterface
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from guesthouse.clock import Clock
     from guesthouse.interfaces.base import Interface
     from guesthouse.interfaces.cache import CacheBackend
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from guesthouse.interfaces.spawn import Spawner
     from guesthouse.interfaces.topic import TopicBroker
     from guesthouse.interfaces.wasi.time import Sleep
+    from guesthouse.interfaces.wasi.tree import Find
     from guesthouse.net.aws import AwsClients
     from guesthouse.registry.disposable import DisposableTokens
 
@@ -35,10 +39,12 @@ def standard(
     spawner: Spawner,
     disposable: DisposableTokens,
     aws: AwsClients,
+    count_task: Callable[[str, str, str], None] = lambda function, task, result: None,
     http_client: Any = None,
     valkey: Any = None,
     cloudwatch: CloudWatch | None = None,
     sleep: Sleep = asyncio.sleep,
+    secrets: Find | None = None,
 ) -> list[Interface]:
     """One object of every interface, over the given services; without `http_client` guests cannot call out, nor
     use Valkey without `valkey`."""
@@ -49,8 +55,9 @@ def standard(
         TopicInterface(topics),
         LogInterface(topics.publish, cloudwatch, topic_bytes=topics.limits.message_bytes),
         SpawnInterface(spawner),
+        DetachedInterface(count_task),
         TokenInterface(disposable),
-        WasiInterface(clock, sleep),
+        WasiInterface(clock, sleep, secrets),
         *aws_interfaces(aws, clock),
     ]
     if http_client is not None:

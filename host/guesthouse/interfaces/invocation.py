@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.base import Interface
+    from guesthouse.interfaces.wasi.program import Program
     from guesthouse.limits import Limits
     from guesthouse.registry.deployment import Deployment
     from guesthouse.telemetry.records import LogRecord, Tee
@@ -45,6 +46,9 @@ class ResponseSink(Protocol):
     async def send(self, data: bytes) -> None:
         """Sends bytes of the body and waits while the client reads too slowly."""
 
+    async def left(self) -> None:
+        """Waits until the whole answer has left, or nobody will see it any more; awaited only where a guest goes on."""
+
 
 class LogSink(Protocol):
     """Where the lines of one invocation go; never blocks, never fails, drops and counts what is over its bounds."""
@@ -67,9 +71,13 @@ class Invocation:
     request: WebRequest | None = None
     """`None` in a spawned run: request metadata is answered empty there."""
     response: ResponseSink | None = None
-    """Where a streamed answer goes; `None` where nobody can receive one."""
+    """Where a streamed answer goes; `None` where nobody can receive one (any more)."""
     depth = 0
     """How many spawns lie between the root and this one."""
+    answered = False
+    """True once its answer has left: what runs now is detached work."""
+    program: Program | None = None
+    """What a command is given and answers; `None` in a guest of any other kind."""
     _states: dict[Interface, Any] | None = None
     _closers: list[Closer] | None = None
 
@@ -106,6 +114,10 @@ class Invocation:
         if self._closers is None:
             self._closers = []
         return self._closers
+
+    def stay(self) -> bool:
+        """Keeps the guest for detached work after its answer; false where it could not be called for that."""
+        return False
 
     def state(self, interface: Interface) -> Any:
         """What `interface.open` returned for this invocation: opened at its first host call."""

@@ -21,6 +21,7 @@ from yarl import URL
 
 from guesthouse.limits import Limits
 from guesthouse.net.body import Bounds, ResponseBody
+from guesthouse.net.breaker import Breakers
 from guesthouse.net.failures import (
     ConnectionFailed,
     ConnectTimeout,
@@ -39,7 +40,7 @@ from guesthouse.net.policy import PUBLIC, HostRule, OutboundPolicy
 from guesthouse.net.pool import EXCHANGE, Exchange, Pool, Request
 from guesthouse.net.resolver import Lookups, Resolver, SystemResolver
 from guesthouse.net.signing import AssumeRole, Role, Secret, Signer
-from guesthouse.net.slots import Allowance, Owner, Slots, Turn, default_connections
+from guesthouse.net.slots import PER_SERVER, Allowance, Owner, Slots, Turn, default_connections
 
 _METHOD = pattern(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
 _MAX_LINE = 32 * 1024
@@ -48,6 +49,10 @@ _READ_AHEAD = 64 * 1024
 """Bytes of a body that are taken from the network (twice as many at most) before somebody reads them."""
 WHOLE = 64 * 1024
 """Bodies whose announced length is at most this are waited for: what breaks off is then an error, not half an answer."""
+_ENDLESS = 1 << 62
+"""The bound of a body that nobody reads."""
+_AT_ONCE = 0.01
+"""Seconds before its time is up in which a request that is cancelled took too long: its guest's deadline came first."""
 _NOTHING_OF_OURS = ("Accept-Encoding", "Content-Type", "User-Agent")
 _IDENTITY = ("Accept-Encoding", "identity")
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
@@ -63,6 +68,8 @@ class OutboundConfig:
     """Longest wait for a free slot, and then for name, TCP and TLS, within the request's own timeout."""
     connections: int | None = None
     """Requests at once; `None`: as many as the process's file descriptors are good for."""
+    connections_per_server: int = PER_SERVER
+    """Requests of one function to one server at once; as many more may wait, and any others fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,8 @@ class OutboundRequest:
     """What the deployment may ask for, within the policy; `None`: all of that."""
     authorization: Secret | Role | None = None
     """How to sign it, instead of whatever authorization its headers have."""
+    body_wanted: bool = True
+    """Whether anybody reads the response's body: if not, the answer is there with its headers, however large it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,8 @@ class OutboundClient:
     ) -> None:
         self.config = config or OutboundConfig()
         self.policy = self.config.policy
-        self.slots = Slots(self.config.connections or default_connections())
+        self.slots = Slots(self.config.connections or default_connections(), self.config.connections_per_server)
+        self.breakers = Breakers()
         self._system = None if resolver else SystemResolver()
         self._lookups = Lookups(resolver or self._system or SystemResolver())
         self._tls = self._tls_context() if self.config.ca_file else None  # a wrong file shows at the start
@@ -148,21 +158,45 @@ class OutboundClient:
         headers: Headers = outgoing(request.headers)
         if allowance is not None:
             allowance.spend()
+        self.breakers.check((*request.owner, destination.authority))  # what would fail needs no turn
         exchange = Exchange(destination, policy, request.owner)
-        until = asyncio.get_running_loop().time() + request.timeout_ms / 1000
+        loop = asyncio.get_running_loop()
+        until = loop.time() + request.timeout_ms / 1000
+        try:
+            answer = await self._until(until, request, headers, exchange, allowance)
+        except BaseException as error:
+            late = isinstance(error, asyncio.CancelledError) and loop.time() >= until - _AT_ONCE
+            self._settle(exchange, Timeout() if late else error)
+            raise
+        self._settle(exchange, None)
+        return answer
+
+    async def _until(
+        self,
+        until: float,
+        request: OutboundRequest,
+        headers: Headers,
+        exchange: Exchange,
+        allowance: Allowance | None,
+    ) -> OutboundResponse:
+        destination = exchange.destination
+        turn = Turn(self.slots, (*request.owner, destination.authority), allowance)
         try:
             async with asyncio.timeout_at(until):
                 if request.authorization is not None:
                     exchange.destination, headers = await self._signer.sign(
                         request.authorization, request.method.upper(), destination, headers, request.body
                     )
-                return await self._in_turn(
-                    request, headers, exchange, Turn(self.slots, request.owner, allowance), until
-                )
+                return await self._in_turn(request, headers, exchange, turn, until)
         except TimeoutError:
             if exchange.waiting:
                 raise LimitReached from None
             raise (Timeout if exchange.sent else ConnectTimeout) from None
+
+    def _settle(self, exchange: Exchange, error: BaseException | None) -> None:
+        """Tells the breaker of a server what came of a request that was let through to it."""
+        if exchange.probe is not None:
+            self.breakers.settle((*exchange.owner, exchange.destination.authority), error, exchange.probe)
 
     async def close(self) -> None:
         """Ends all requests and connections; may be called twice."""
@@ -184,10 +218,10 @@ class OutboundClient:
                 await turn.acquire()
         exchange.waiting = False
         try:
+            exchange.probe = self.breakers.enter((*request.owner, exchange.destination.authority))
             response = await self._exchange(request, headers, exchange)
             try:
-                bounds = Bounds(request.response_bytes, until, request.idle_ms / 1000)
-                return await self._receive(response, bounds, exchange, turn)
+                return await self._receive(response, request, until, exchange, turn)
             except BaseException:
                 response.close()
                 raise
@@ -205,12 +239,18 @@ class OutboundClient:
             EXCHANGE.reset(token)
 
     async def _receive(
-        self, response: aiohttp.ClientResponse, bounds: Bounds, exchange: Exchange, turn: Turn
+        self,
+        response: aiohttp.ClientResponse,
+        request: OutboundRequest,
+        until: float,
+        exchange: Exchange,
+        turn: Turn,
     ) -> OutboundResponse:
         headers = incoming(response.raw_headers)
         if headers is None or response.status < 200:  # 101 was not asked for
             raise Malformed
-        content, length = response.content, response.content_length
+        content, length, wanted = response.content, response.content_length, request.body_wanted
+        bounds = Bounds(request.response_bytes if wanted else _ENDLESS, until, request.idle_ms / 1000)
         if length is not None and length > bounds.size and not content.at_eof():
             raise TooLarge
         if content.is_eof():  # came along with the headers: nothing to wait for, and no connection to hold
@@ -228,7 +268,7 @@ class OutboundClient:
                 self.on_error(type(failure).__name__)
 
         rest = ResponseBody(response, bounds, lambda error: _failure(error, exchange), ended)
-        if length is not None and length <= WHOLE:
+        if wanted and length is not None and length <= WHOLE:
             return OutboundResponse(response.status, headers, await rest.collect())
         return OutboundResponse(response.status, headers, b"", rest)
 

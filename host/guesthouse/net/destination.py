@@ -19,7 +19,7 @@ from guesthouse.net.addresses import Address, parse_address
 from guesthouse.net.failures import InvalidUrl, Prohibited
 
 MAX_URL = 8 * 1024
-"""Longest URL, in characters: what servers in use accept."""
+"""Longest URL, in characters, as it is given and as it is requested: what servers in use accept."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?\Z", re.DOTALL)
@@ -78,7 +78,10 @@ def parse_url(text: str) -> Destination:
     if split is None:
         raise InvalidUrl(text, "the host is not valid")
     host, address = _host(text, split[1])
-    return Destination(scheme, host, _port(text, scheme, split[2]), _target(path, query), address)
+    destination = Destination(scheme, host, _port(text, scheme, split[2]), _target(path, query), address)
+    if len(destination.url) > MAX_URL:  # percent-encoding made it longer: it could not be taken apart once more
+        raise InvalidUrl(text, f"the URL, percent-encoded, is longer than {MAX_URL} characters")
+    return destination
 
 
 def check_host(text: str) -> str:

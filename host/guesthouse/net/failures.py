@@ -12,6 +12,7 @@
     ├── LimitReached           too many requests, of one invocation or of all
     ├── TooLarge               the response body is over its limit
     ├── ConnectTimeout         no connection in time
+    │   └── CircuitOpen            the server did not answer lately: it was not asked
     ├── Timeout                connected, but no complete answer in time
     ├── ConnectionFailed       no such host, nobody there, refused
     ├── Interrupted            the connection ended before the answer did
@@ -100,6 +101,12 @@ class ConnectTimeout(OutboundError, Unavailable):
     """No connection (name, TCP, TLS) in time: the server has seen nothing of the request."""
 
     text = "connecting took too long"
+
+
+class CircuitOpen(ConnectTimeout):
+    """The server did not answer this function lately, and is not asked again yet: it has seen nothing of the request."""
+
+    text = "the server did not answer lately, and is not asked again yet"
 
 
 class Timeout(OutboundError, Unavailable):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
 
 from guesthouse.errors import BadRequest
@@ -68,6 +69,12 @@ class HostRule:
             and self.scheme in (None, destination.scheme)
             and (self.methods is None or method.upper() in self.methods)
         )
+
+
+@lru_cache(maxsize=1024)
+def parse_rules(patterns: tuple[str, ...]) -> tuple[HostRule, ...]:
+    """The rules of a deployment's grants; raises `BadRequest`."""
+    return tuple(map(HostRule.parse, patterns))
 
 
 @dataclass(frozen=True, slots=True)

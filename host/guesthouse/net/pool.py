@@ -48,6 +48,8 @@ class Exchange:
     """True while it waits for a slot."""
     sent: bool = False
     """True once bytes of the request may have reached the server."""
+    probe: bool | None = None
+    """Whether it is to find out if the server is back (see `Breakers`); `None` until it is let through."""
 
 
 EXCHANGE: ContextVar[Exchange] = ContextVar("outbound_exchange")

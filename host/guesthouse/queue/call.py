@@ -133,3 +133,8 @@ class Callback:
     """With those of the host: X-Call-Id and the like."""
     attempts: int = 0
     due_ms: int = 0
+
+    @property
+    def destination(self) -> str:
+        """Scheme, host and port of `url`, which is in its canonical form: callbacks to one share a bound."""
+        return "/".join(self.url.split("/", 3)[:3])

@@ -55,6 +55,8 @@ class Waiting:
     next_due_ms: int | None
     """When the first call becomes due that has to wait for its time."""
     dead: int
+    struck: int = 0
+    """Calls among the queued ones that have strikes."""
 
 
 class Queue(Protocol):
@@ -67,8 +69,21 @@ class Queue(Protocol):
         `QueueFull`, `AnotherRequest`, and `StorageFull` where the disk has no room for new work.
         """
 
-    async def lease(self, function: FunctionKey, most: int, busy_keys: Collection[str] = ()) -> Sequence[Lease]:
-        """Takes up to `most` calls of a function that are due, in the order in which they became due, except of `busy_keys`."""
+    async def lease(
+        self,
+        function: FunctionKey,
+        most: int,
+        busy_keys: Collection[str] = (),
+        *,
+        key_inflight: int = 0,
+        struck: bool = False,
+    ) -> Sequence[Lease]:
+        """Takes up to `most` calls of a function that are due, in the order in which they became due, except of `busy_keys`.
+
+        At most `key_inflight` of any key, unless that is 0; fewer than `most` are all that can be taken.
+        Of those without strikes; or, where `struck` is true, of those with strikes alone: who runs them one at a time knows
+        whose fault the next crash is, and no innocent call collects two strikes beside one that kills its host.
+        """
 
     async def extend(self) -> None:
         """Keeps all leases of this holder for another lease time."""
@@ -79,7 +94,10 @@ class Queue(Protocol):
         """Ends a call: its record and output, and a callback or a further call, in one transaction.  Raises `Fenced`."""
 
     async def retry(self, lease: Lease, due_ms: int, record: Record) -> None:
-        """Puts a call back until `due_ms`; `record` says how the attempt went.  Raises `Fenced`."""
+        """Puts a call back until `due_ms`; `record` says how the attempt went.  Raises `Fenced`.
+
+        Its strikes are forgotten: this process has survived it.
+        """
 
     async def release(self, lease: Lease) -> None:
         """Puts a call back as if it had not been leased: it did not begin.  Raises `Fenced`."""
@@ -92,14 +110,14 @@ class Queue(Protocol):
     async def cancel(self, id: str, record: Record) -> bool:
         """Ends a call that is queued; false where it is running or has ended.  Raises `UnknownInvocation`."""
 
-    async def recover(self) -> Sequence[Lease]:
+    async def recover(self) -> Sequence[str]:
         """Takes back what other holders leased, a strike each; for the start of a process that owns the data directory.
 
-        The calls are queued again, due now; whoever runs them looks at their strikes.
+        The ids of the calls, which are queued again, due now; whoever runs them looks at their strikes.
         """
 
     async def expire(self) -> int:
-        """Takes back what is leased and was not extended in time; how many calls."""
+        """Takes back what is leased and was not extended in time, a strike each; how many calls."""
 
     async def waiting(self) -> Mapping[FunctionKey, Waiting]:
         """Every function for which something is queued, running or dead."""
@@ -141,8 +159,14 @@ class Queue(Protocol):
 
     # -- callbacks
 
-    async def callbacks(self, most: int) -> Sequence[tuple[Callback, Output | None]]:
-        """Callbacks that are due, with the outputs that they deliver; until they are settled they are given out again."""
+    async def callbacks(
+        self, most: int, under_way: Collection[str] = (), busy: Collection[str] = ()
+    ) -> Sequence[tuple[Callback, Output | None]]:
+        """Callbacks that are due, in the order in which they became due, with the outputs that they deliver.
+
+        Until they are settled they are given out again, but for the ids that are `under_way`; those to a destination that
+        is `busy` (see `Callback.destination`) wait, and hold up no others.
+        """
 
     async def delivered(self, callback: Callback) -> None:
         """Forgets a callback."""

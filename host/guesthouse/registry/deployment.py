@@ -23,8 +23,14 @@ MOST_LABELS = 256
 MAX_LABEL_BYTES = 64 * 1024
 """Of all labels, annotations and arguments together."""
 MOST_ARGUMENTS = 256
+MOST_SECRETS = 256
+"""Secrets of one deployment: its files are laid out for each invocation that looks for them."""
 SECRET = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 """What can name a secret: a file name without a way out of its folder."""
+ANSWERING = frozenset({"web", "command"})
+"""Kinds of functions that answer requests."""
+CALLABLE = ANSWERING | {"spawn"}
+"""Kinds of functions that can be queued: the exports of a library have types of their own."""
 RESERVED_NAMESPACES = frozenset({"manage"})
 """Words that the URLs of the management routes need for themselves."""
 
@@ -58,9 +64,9 @@ class Manifest:
     annotations: Mapping[str, str] = field(default_factory=dict)
     """As labels, for longer texts."""
     arguments: tuple[str, ...] = ()
-    """What a command guest finds behind its own name in its arguments."""
+    """A command's own name, as a program finds it, and its arguments; none: only the function's name."""
     secrets: frozenset[str] = frozenset()
-    """Secrets of its namespace that it finds as files, where it is a command guest."""
+    """Secrets of its namespace that it finds as files."""
     image: str = ""
     """What a client called the module when it deployed it by a name."""
 
@@ -87,6 +93,8 @@ class Manifest:
         self._check_words()
         if len(self.schedules) > MOST_SCHEDULES:
             raise BadRequest(f"there are over {MOST_SCHEDULES} schedules")
+        if len(self.secrets) > MOST_SECRETS:
+            raise BadRequest(f"there are over {MOST_SECRETS} secrets")
         for name in self.secrets:
             if not SECRET.match(name):
                 raise BadRequest(f"the secret {name[:64]!r}: a name has letters, digits, '.', '_' and '-'")

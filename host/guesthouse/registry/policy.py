@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from guesthouse.errors import BadRequest
 from guesthouse.limits import LONGEST_MS
 
 MOST_ATTEMPTS = 1_000
+MOST_STATUSES = 400
+"""Statuses of one policy: there are no more."""
 MOST_SCHEDULES = 16
 """Schedules of one deployment."""
 RETRIED_RESULTS = frozenset({"trapped", "deadline", "fuel", "failed"})
@@ -37,6 +39,8 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         _whole("retry.attempts", self.attempts, 1, MOST_ATTEMPTS)
+        if len(self.statuses) > MOST_STATUSES:
+            raise BadRequest(f"retry.statuses: there are over {MOST_STATUSES}")
         for status in self.statuses:
             _whole("retry.statuses", status, 200, 599)
         unknown = sorted(set(self.results) - RETRIED_RESULTS)
@@ -72,7 +76,7 @@ class Schedule:
     """A time at which a function is called through the queue."""
 
     cron: str
-    """Five fields (minute, hour, day of the month, month, day of the week), or six with seconds after them."""
+    """Five fields (minute, hour, day of the month, month, day of the week), or six with seconds before them."""
     timezone: str = "UTC"
     """A name of the time zone database, like Europe/Berlin."""
     body: str = ""
@@ -95,6 +99,9 @@ def read_policy(kind: type[Policy], written: Mapping[str, Any], place: str) -> P
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
     }
+    required = [field.name for field in fields(kind) if field.default is MISSING and field.name not in values]
+    if required:
+        raise BadRequest(f"{place}: it lacks {required[0]!r}")
     try:
         return kind(**values)
     except TypeError as error:

@@ -95,3 +95,5 @@ class Principal:
 
 LOCAL = Principal("local", "local", SCOPES, FunctionPattern.parse("*"))
 """Everybody who can reach a server that has no tokens, and so listens on loopback only."""
+ANYBODY = Principal("anybody", "anybody", frozenset({"invoke"}), FunctionPattern.parse("*"))
+"""Whoever calls a function where all of them are open to the public."""

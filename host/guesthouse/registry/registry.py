@@ -123,6 +123,11 @@ class Registry:
         """The digests of all versions of all functions: what may still run."""
         return frozenset(self._database.read_sync(_digests))
 
+    def users(self, digest: str) -> frozenset[Key]:
+        """The functions of which a version has this digest.  Reads from disk."""
+        query = "SELECT DISTINCT namespace, name FROM versions WHERE digest = ?"
+        return frozenset(self._database.read_sync(lambda connection: rows(connection, query, (digest,))))
+
     def wasm(self, digest: str) -> bytes:
         """The deployed bytes, verified; raises `NotFound`, or `StorageError` if they are damaged.  Reads a file."""
         return self._blobs.get(digest)

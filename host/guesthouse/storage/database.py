@@ -72,6 +72,11 @@ class Database:
         self._writer = Writer(self._connection, guard, BUSY_TIMEOUT_MS)
 
     @property
+    def directory(self) -> Path | None:
+        """Where the file is; `None`: it is in memory."""
+        return None if self._path is None else self._path.parent
+
+    @property
     def failed(self) -> threading.Event:
         """Set once storage has failed: from then on every write raises `StorageFailed`, and only a restart helps."""
         return self._writer.failed

@@ -97,6 +97,91 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE cache_totals (entries INTEGER NOT NULL, size INTEGER NOT NULL) STRICT;  -- one row
     INSERT INTO cache_totals VALUES (0, 0);
     """,
+    """
+    CREATE TABLE secrets (
+        namespace TEXT NOT NULL,
+        name      TEXT NOT NULL,
+        value     BLOB NOT NULL,
+        PRIMARY KEY (namespace, name)
+    ) STRICT;
+
+    CREATE TABLE namespaces (  -- those that somebody made or described; others come with their first function
+        name        TEXT NOT NULL PRIMARY KEY,
+        labels      TEXT NOT NULL,  -- JSON
+        annotations TEXT NOT NULL   -- JSON
+    ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE invocations (  -- queued, running and ended ones
+        seq        INTEGER PRIMARY KEY,
+        id         TEXT    NOT NULL UNIQUE,
+        namespace  TEXT    NOT NULL,
+        name       TEXT    NOT NULL,
+        mode       TEXT    NOT NULL,
+        state      INTEGER NOT NULL,  -- 0 ready, 1 ready with strikes, 2 delayed, 3 parked behind its key, 4 running,
+                                      -- 5 dead with its request, 6 succeeded, 7 failed, 8 dead, 9 cancelled, 10 lost
+        created_ms INTEGER NOT NULL,  -- its place in lists
+        due_ms     INTEGER NOT NULL,  -- its place in the queue
+        started_ms INTEGER,
+        ended_ms   INTEGER,
+        key        TEXT,
+        attempts   INTEGER NOT NULL,  -- since it was queued or redriven
+        earlier    INTEGER NOT NULL,  -- attempts before it was redriven
+        strikes    INTEGER NOT NULL,
+        fence      INTEGER NOT NULL,  -- rises with each lease
+        holder     TEXT,              -- who runs it
+        size       INTEGER NOT NULL,  -- bytes that its request is taken to cost
+        kept       INTEGER NOT NULL,  -- bytes that its record and output are taken to cost
+        about      BLOB    NOT NULL   -- JSON: what else is known of it
+    ) STRICT;
+    CREATE INDEX invocations_by_time ON invocations (created_ms);
+    CREATE INDEX invocations_by_function ON invocations (namespace, name, created_ms);
+    CREATE INDEX invocations_by_state ON invocations (state, created_ms) WHERE state IN (5, 7, 8, 9, 10);
+    CREATE INDEX invocations_waiting ON invocations (namespace, name, state, due_ms, seq, size) WHERE state < 4;
+    CREATE INDEX invocations_parked ON invocations (namespace, name, key, due_ms) WHERE state = 3;
+    CREATE INDEX invocations_running ON invocations (holder, namespace, name, key, size) WHERE state = 4;
+    CREATE INDEX invocations_dead ON invocations (ended_ms, namespace, name, size, kept) WHERE state = 5;
+    CREATE INDEX invocations_ended ON invocations (ended_ms, kept) WHERE state > 5;
+
+    CREATE TABLE requests (  -- of calls that are queued, running, or dead and not dropped
+        seq   INTEGER PRIMARY KEY,
+        about BLOB    NOT NULL,  -- JSON
+        body  BLOB    NOT NULL
+    ) STRICT;
+
+    CREATE TABLE outputs (
+        seq     INTEGER PRIMARY KEY,
+        status  INTEGER NOT NULL,
+        headers BLOB    NOT NULL,  -- JSON
+        body    BLOB    NOT NULL
+    ) STRICT;
+
+    CREATE TABLE callbacks (
+        seq         INTEGER PRIMARY KEY,  -- of the invocation whose result it is
+        id          TEXT    NOT NULL UNIQUE,
+        namespace   TEXT    NOT NULL,
+        name        TEXT    NOT NULL,
+        url         TEXT    NOT NULL,
+        destination TEXT    NOT NULL,  -- scheme, host and port of the URL
+        headers     BLOB    NOT NULL,  -- JSON
+        attempts    INTEGER NOT NULL,
+        due_ms      INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX callbacks_by_due ON callbacks (due_ms, destination, id);
+
+    CREATE TABLE lease_holders (
+        holder     TEXT    NOT NULL PRIMARY KEY,
+        expires_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE idempotency (
+        key        BLOB    NOT NULL PRIMARY KEY,  -- SHA-256
+        request    BLOB    NOT NULL,              -- SHA-256
+        id         TEXT    NOT NULL,              -- of the invocation
+        expires_ms INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX idempotency_by_expiry ON idempotency (expires_ms);
+    """,
 )
 
 

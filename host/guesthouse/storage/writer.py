@@ -123,7 +123,8 @@ class Writer:
                 self._queue.put(None)
         self._thread.join()
         if first:
-            self._connection.close()
+            with self._guard:
+                self._connection.close()
 
     def _run(self) -> None:
         open_ = True
@@ -159,8 +160,12 @@ class Writer:
             raise self._failure
         execute = self._connection.execute
         execute("BEGIN IMMEDIATE")
-        for unit in batch:
-            self._run_unit(unit)
+        if len(batch) == 1:  # each statement gives the interpreter away: a transaction needs no savepoint for one unit
+            if not self._run_alone(batch[0]):
+                return
+        else:
+            for unit in batch:
+                self._run_unit(unit)
         execute("COMMIT")
         self.commits += 1
         for unit in batch:
@@ -169,6 +174,18 @@ class Writer:
                     unit.committed(unit.result)
                 except BaseException as error:
                     unit.error = error
+
+    def _run_alone(self, unit: Unit) -> bool:
+        """Runs the only unit of a transaction; false where its own mistake has undone it."""
+        try:
+            unit.result = unit.work(self._connection)
+        except BaseException as error:
+            if is_fatal(error) or not self._connection.in_transaction:
+                raise
+            unit.error = _cleaned(error)
+            self._connection.execute("ROLLBACK")
+            return False
+        return True
 
     def _run_unit(self, unit: Unit) -> None:
         """Runs one unit in a savepoint: its own mistake is its own, a broken disk or transaction everybody's."""
@@ -215,8 +232,9 @@ class Writer:
     def _checkpoint_at_end(self) -> None:
         """Leaves an empty log behind if no other process reads it, so that the one file is everything."""
         if not self.failed.is_set():
-            self._connection.set_busy_timeout(0)
-            self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            with self._guard:  # a read that nobody waits for any more may still be at work
+                self._connection.set_busy_timeout(0)
+                self._checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _checkpoint_if_due(self) -> None:
         """Copies the log into the database once everybody is told; SQLite's own checkpoints swallow a failed fsync."""

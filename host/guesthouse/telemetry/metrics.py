@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 OTHER: Final = "other"
 MOST_SERIES: Final = 1_000
 """Functions (and series of any other kind) that get labels of their own: Prometheus wants them in the thousands."""
+MOST_TASKS: Final = 64
+"""Names of detached tasks of one function that get labels of their own."""
 MOST_NOTED: Final = 64
 """Invocations of one function that are noted and not yet counted: about 10 KB."""
 _US, _MS, _S = 1_000, 1_000_000, 1_000_000_000
@@ -34,6 +36,8 @@ DURATION_NS: Final = tuple(
     for step in steps
 )
 """Upper bounds from 10 microseconds to a minute."""
+USUAL: Final = 200
+"""The status that is not counted apart: nearly every function answers it."""
 FUEL: Final = tuple(10**power for power in range(3, 12))
 MEMORY_BYTES: Final = tuple(65_536 << power for power in range(12))
 """Upper bounds from one page to the pool's 128 MiB."""
@@ -62,11 +66,13 @@ class Recorder:
     in a row.
     """
 
-    __slots__ = ("_noted", "duration", "durations", "fuel", "fuels", "memories", "memory", "outcomes")
+    __slots__ = ("_noted", "duration", "durations", "fuel", "fuels", "memories", "memory", "outcomes", "statuses")
 
     def __init__(self) -> None:
-        self._noted: deque[tuple[str, int, int | None, int]] = deque()
+        self._noted: deque[tuple[str, int, int | None, int, int]] = deque()
         self.outcomes: dict[str, int] = {}
+        self.statuses: dict[int, int] = {}
+        """How often the function itself answered each HTTP status but 200; `outcomes` has these as well."""
         self.durations = [0] * (len(DURATION_NS) + 1)
         self.duration = 0
         self.fuels = [0] * (len(FUEL) + 1)
@@ -74,10 +80,13 @@ class Recorder:
         self.memories = [0] * (len(MEMORY_BYTES) + 1)
         self.memory = 0
 
-    def record(self, outcome: str, duration_ns: int, fuel: int | None, memory: int) -> None:
-        """One invocation that has ended; `fuel` is `None` where it is unknown, `memory` the peak in bytes."""
+    def record(self, outcome: str, duration_ns: int, fuel: int | None, memory: int, status: int = 0) -> None:
+        """One invocation that has ended; `fuel` is `None` where it is unknown, `memory` the peak in bytes.
+
+        `status` is the HTTP status that the function answered, if it did.
+        """
         noted = self._noted
-        noted.append((outcome, duration_ns, fuel, memory))
+        noted.append((outcome, duration_ns, fuel, memory, status))
         if len(noted) >= MOST_NOTED:
             self.count()
 
@@ -88,7 +97,9 @@ class Recorder:
             while True:
                 self._count(*noted.popleft())
 
-    def _count(self, outcome: str, duration_ns: int, fuel: int | None, memory: int) -> None:
+    def _count(self, outcome: str, duration_ns: int, fuel: int | None, memory: int, status: int) -> None:
+        if status != USUAL and status and outcome == "ok":
+            self.statuses[status] = self.statuses.get(status, 0) + 1
         outcomes = self.outcomes
         try:
             outcomes[outcome] += 1
@@ -113,14 +124,29 @@ class Metrics:
         self._recorders: dict[tuple[str, str], Recorder] = {}
         self._functions: set[str] = set()
         self._host_calls: dict[tuple[str, str, str], int] = {}
+        self._tasks: dict[str, dict[str, dict[str, int]]] = {}
+        self._task_names = 0
         self._counters: dict[str, dict[str, int]] = {
-            name: {} for name in ("spawns", "triggers", "storage", "outbound", "problems")
+            name: {}
+            for name in (
+                "spawns",
+                "triggers",
+                "callbacks",
+                "ticks",
+                "queue_attempts",
+                "storage",
+                "outbound",
+                "problems",
+            )
         }
         self._admission_waits = Histogram(DURATION_NS)
+        self._queue_waits = Histogram(DURATION_NS)
+        self._records_dropped = 0
         self._compiles = Histogram(DURATION_NS)
         self._loads = Histogram(DURATION_NS)
         self._log_lines_dropped = 0
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._also: list[Callable[[], Iterable[Metric]]] = []
         self._registry: CollectorRegistry | None = None
 
     def recorder(self, function: str, mode: str) -> Recorder:
@@ -136,10 +162,22 @@ class Metrics:
         found = self._recorders[function, mode] = Recorder()
         return found
 
+    def recorders(self) -> list[tuple[str, str, Recorder]]:
+        """Function, mode and what was seen of both, with everything counted that was noted."""
+        found = [(function, mode, seen) for (function, mode), seen in list(self._recorders.items())]
+        for _, _, seen in found:
+            seen.count()
+        return found
+
+    def also(self, collector: Callable[[], Iterable[Metric]]) -> None:
+        """Further families, made by `collector` when somebody asks, on any thread."""
+        self._also.append(collector)
+
     def forget(self, function: str) -> None:
         """Drops the series of a function that was deleted, which makes room for another one's."""
         if function in self._functions:
             self._functions.remove(function)
+            self._task_names -= sum(task != OTHER for task in self._tasks.pop(function, ()))
             for key in [key for key in self._recorders if key[0] == function]:
                 del self._recorders[key]
 
@@ -154,6 +192,19 @@ class Metrics:
                 key = (OTHER, OTHER, outcome)
             calls.setdefault(key, 0)
             calls[key] += 1
+
+    def detached_task(self, function: str, task: str, outcome: str) -> None:
+        """A detached task of `function` has ended: `ok`, `failed`, `lost`, or `refused` before it began."""
+        if function not in self._functions:
+            function = OTHER
+        tasks = self._tasks.setdefault(function, {})
+        if task not in tasks and task != OTHER:
+            if len(tasks) - (OTHER in tasks) >= MOST_TASKS or self._task_names >= self._most:
+                task = OTHER
+            else:
+                self._task_names += 1
+        outcomes = tasks.setdefault(task, {})
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
 
     def admission_wait(self, duration_ns: int) -> None:
         """An invocation waited this long for a free instance."""
@@ -175,6 +226,15 @@ class Metrics:
         """A message was to start a function: `accepted`, `dropped` (no room), `refused` (a bound), or `failed`."""
         self._count("triggers", outcome)
 
+    def callback(self, outcome: str) -> None:
+        """A callback: `delivered`, `retried` (one try failed), `failed` (for good), `blocked` (by where it goes), `chained`
+        (queued for a function of ours) or `refused` (by that function's bounds)."""
+        self._count("callbacks", outcome)
+
+    def tick(self, outcome: str) -> None:
+        """A tick of a schedule: `queued`, `repeated` (it had been before), `missed` (its time is over) or `failed` (for now)."""
+        self._count("ticks", outcome)
+
     def storage_error(self, operation: str) -> None:
         """The storage failed at this operation."""
         self._count("storage", operation)
@@ -190,6 +250,18 @@ class Metrics:
     def log_lines_dropped(self, count: int) -> None:
         """This many log records of guests were over a bound."""
         self._log_lines_dropped += count
+
+    def records_dropped(self, count: int) -> None:
+        """This many records of invocations were not written."""
+        self._records_dropped += count
+
+    def queue_attempt(self, outcome: str) -> None:
+        """A leased call was settled: succeeded, retried, dead, cancelled, released, or fenced (by somebody else)."""
+        self._count("queue_attempts", outcome)
+
+    def queue_wait(self, duration_ns: int) -> None:
+        """A call waited this long in the queue since it could have run."""
+        self._queue_waits.observe(duration_ns)
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """A value that is read when somebody asks, on any thread; `name` comes without the prefix `guesthouse_`."""
@@ -227,6 +299,7 @@ class Metrics:
         yield from self._collect_counters()
         for name, documentation, histogram in (
             ("admission_wait_seconds", "Waits of spawned runs for their turn", self._admission_waits),
+            ("queue_wait_seconds", "Time of queued calls between becoming due and their start", self._queue_waits),
             ("compile_seconds", "Compilations of a module", self._compiles),
             ("load_seconds", "Loads of a compiled module", self._loads),
         ):
@@ -235,6 +308,8 @@ class Metrics:
             yield family
         for name, (documentation, read) in list(self._gauges.items()):
             yield GaugeMetricFamily(name, documentation, value=read())
+        for collector in self._also:
+            yield from collector()
 
     def _count(self, counter: str, label: str) -> None:
         counts = self._counters[counter]
@@ -249,8 +324,8 @@ class Metrics:
         duration = _histogram("invocation_duration_seconds", "Wall time of invocations", labels)
         fuel = _histogram("invocation_fuel", "Fuel used, where it is known: about one for each instruction", labels)
         memory = _histogram("invocation_memory_bytes", "Peak linear memory of invocations", labels)
-        for key, seen in list(self._recorders.items()):
-            seen.count()
+        for function, mode, seen in self.recorders():
+            key = (function, mode)
             for outcome, value in list(seen.outcomes.items()):
                 count.add_metric((*key, outcome), value)
             _add(duration, key, DURATION_NS, seen.durations, seen.duration, _S)
@@ -263,12 +338,16 @@ class Metrics:
         for key, value in list(self._host_calls.items()):
             calls.add_metric(key, value)
         yield calls
+        yield self._collect_tasks()
         for counter, name, documentation, label in (
             ("spawns", "spawns", "Spawned runs that have ended, or were lost", "outcome"),
             ("triggers", "topic_triggers", "Starts of functions by messages of topics", "outcome"),
+            ("callbacks", "callbacks", "Results of queued calls on their way to whoever wants them", "outcome"),
+            ("ticks", "schedule_ticks", "Ticks of schedules", "outcome"),
             ("storage", "storage_errors", "Failures of the storage", "operation"),
             ("outbound", "outbound_errors", "Outgoing HTTP requests that failed or were refused", "reason"),
             ("problems", "http_problems", "Problems that the gateway answered", "type"),
+            ("queue_attempts", "queue_attempts", "Runs of queued calls, by what became of the call", "outcome"),
         ):
             family = _counter(name, documentation, (label,))
             for value_of_label, value in list(self._counters[counter].items()):
@@ -277,6 +356,18 @@ class Metrics:
         dropped = _counter("log_lines_dropped", "Log records of guests that were over a bound", ())
         dropped.add_metric((), self._log_lines_dropped)
         yield dropped
+        unwritten = _counter("records_dropped", "Records of invocations that were not written", ())
+        unwritten.add_metric((), self._records_dropped)
+        yield unwritten
+
+    def _collect_tasks(self) -> Metric:
+        labels = ("function", "task", "outcome")
+        family = _counter("detached_tasks", "Detached tasks that have ended, by their names", labels)
+        for function, tasks in list(self._tasks.items()):
+            for task, outcomes in list(tasks.items()):
+                for outcome, value in list(outcomes.items()):
+                    family.add_metric((function, task, outcome), value)
+        return family
 
 
 def _counter(name: str, documentation: str, labels: Sequence[str]) -> CounterMetricFamily:

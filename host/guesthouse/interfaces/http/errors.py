@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from guesthouse.net.failures import (
+    CircuitOpen,
     ConnectionFailed,
     ConnectTimeout,
     Interrupted,
@@ -48,6 +49,7 @@ class InvalidHeaderValueRecord(NamedTuple):
 _PRECISE: dict[type[OutboundError], str] = {
     Timeout: "timeout",
     ConnectTimeout: "connect-timeout",
+    CircuitOpen: "connect-timeout",
     ConnectionFailed: "connection-failed",
     Interrupted: "connection-interrupted",
     TlsError: "tls-error",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
@@ -22,7 +21,7 @@ from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.patterns import is_granted
 from guesthouse.net.client import OutboundClient, OutboundRequest
 from guesthouse.net.failures import OutboundError, Timeout, Unsigned
-from guesthouse.net.policy import HostRule
+from guesthouse.net.policy import HostRule, parse_rules
 from guesthouse.net.signing import Role, Secret
 from guesthouse.net.slots import Allowance
 from guesthouse.telemetry import logger
@@ -170,14 +169,9 @@ class HttpInterface(Interface):
             bound,
             limits.http_response_bytes,
             limits.http_idle_ms,
-            None if granted is None else _rules(granted),
+            None if granted is None else parse_rules(granted),
             _authorization(invocation, request),
         )
-
-
-@lru_cache(maxsize=1024)
-def _rules(patterns: tuple[str, ...]) -> tuple[HostRule, ...]:
-    return tuple(map(HostRule.parse, patterns))
 
 
 def _authorization(invocation: Invocation, request: Request) -> Secret | Role | None:

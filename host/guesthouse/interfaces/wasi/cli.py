@@ -1,4 +1,4 @@
-"""`wasi:cli`: environment, exit and the standard streams of a program that has no terminal and no arguments."""
+"""`wasi:cli`: arguments, environment, exit and the standard streams of a program that has no terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from guesthouse.engine.values import Err
 from guesthouse.interfaces.base import Effect, host_call
 from guesthouse.interfaces.wasi.io import InputStream, OutputStream
-from guesthouse.interfaces.wasi.state import Part, environment, exited
+from guesthouse.interfaces.wasi.state import Exited, Part, arguments, environment
 
 if TYPE_CHECKING:
     from guesthouse.engine.values import Ok
@@ -39,7 +39,7 @@ class Cli(Part):
 
     @host_call(ENVIRONMENT, "get-arguments")
     def get_arguments(self, invocation: Invocation) -> list[str]:
-        return []
+        return arguments(invocation)
 
     @host_call(ENVIRONMENT, "initial-cwd")
     def initial_cwd(self, invocation: Invocation) -> None:
@@ -47,15 +47,16 @@ class Cli(Part):
 
     @host_call(EXIT, "exit")
     def exit(self, invocation: Invocation, status: Ok[Any] | Err[Any]) -> NoReturn:
-        raise exited("failure" if isinstance(status, Err) else "success")
+        failed = isinstance(status, Err)
+        raise Exited(int(failed), "failure" if failed else "success")
 
     @host_call(EXIT, "exit-with-code")
     def exit_with_code(self, invocation: Invocation, status: int) -> NoReturn:
-        raise exited(f"status {status}")
+        raise Exited(status)
 
     @host_call(STDIN, "get-stdin")
     def get_stdin(self, invocation: Invocation) -> InputStream:
-        return InputStream()
+        return InputStream(self._stdin(invocation))
 
     @host_call(STDOUT, "get-stdout")
     def get_stdout(self, invocation: Invocation) -> OutputStream:

@@ -1,6 +1,7 @@
-"""`wasi:io`: pollables, streams and errors, all that there is to them in a host without files and sockets.
+"""`wasi:io`: pollables, streams and errors, all that there is to them in a host without sockets.
 
-Promises: an input stream is at its end, an output stream always takes `PERMIT` bytes, waiting suspends only the guest.
+Promises: what an input stream has is there from the beginning, an output stream always takes `PERMIT` bytes, waiting
+suspends only the guest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from guesthouse.interfaces.base import host_call
 from guesthouse.interfaces.wasi.state import Part
 
 if TYPE_CHECKING:
+    from guesthouse.interfaces.bytes import Buffer
     from guesthouse.interfaces.invocation import Invocation
+    from guesthouse.interfaces.wasi.program import Output
     from guesthouse.interfaces.wasi.stdio import LineWriter
     from guesthouse.interfaces.wasi.time import GuestTime
 
@@ -47,15 +50,20 @@ class IoError:
 
 
 class InputStream:
-    """Standard input: empty."""
+    """Standard input, or a file from somewhere on."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer = buffer
 
 
 class OutputStream:
-    """Standard output or error, line by line into the log."""
+    """Standard output or error: line by line into the log, or a command's answer."""
 
     __slots__ = ("writer",)
 
-    def __init__(self, writer: LineWriter) -> None:
+    def __init__(self, writer: LineWriter | Output) -> None:
         self.writer = writer
 
 
@@ -90,11 +98,20 @@ class Io(Part):
 
     @host_call(STREAMS, "[method]input-stream.read")
     @host_call(STREAMS, "[method]input-stream.blocking-read")
+    def input_read(self, invocation: Invocation, stream: InputStream, length: int) -> Ok[bytes] | Err[tuple[str, None]]:
+        """At most `PERMIT` bytes of what is left."""
+        buffer = stream.buffer
+        return Ok(buffer.read(min(length, PERMIT)) or b"") if buffer.remaining else CLOSED
+
     @host_call(STREAMS, "[method]input-stream.skip")
     @host_call(STREAMS, "[method]input-stream.blocking-skip")
-    def input_read(self, invocation: Invocation, stream: InputStream, length: int) -> Err[tuple[str, None]]:
-        """There is nothing to read."""
-        return CLOSED
+    def input_skip(self, invocation: Invocation, stream: InputStream, length: int) -> Ok[int] | Err[tuple[str, None]]:
+        """As far as there is something."""
+        skipped = min(length, stream.buffer.remaining)
+        if not stream.buffer.remaining:
+            return CLOSED
+        stream.buffer.advance(skipped)
+        return Ok(skipped)
 
     @host_call(STREAMS, "[method]input-stream.subscribe")
     @host_call(STREAMS, "[method]output-stream.subscribe")
@@ -130,9 +147,13 @@ class Io(Part):
     @host_call(STREAMS, "[method]output-stream.blocking-splice")
     def output_splice(
         self, invocation: Invocation, stream: OutputStream, source: InputStream, length: int
-    ) -> Err[tuple[str, None]]:
-        """Every input stream is at its end."""
-        return CLOSED
+    ) -> Ok[int] | Err[tuple[str, None]]:
+        """Passes on at most `PERMIT` bytes, without the guest's memory."""
+        if not source.buffer.remaining:
+            return CLOSED
+        contents = source.buffer.read(min(length, PERMIT)) or b""
+        stream.writer.write(contents)
+        return Ok(len(contents))
 
 
 def _ready(pollables: list[Pollable]) -> list[int]:

@@ -1,114 +1,76 @@
-"""`wasi_snapshot_preview1`: what a `wasm32-wasip1` core module may name, answered for a program without files.
+"""`wasi_snapshot_preview1`: what a `wasm32-wasip1` core module may name, but for files (see `preview1_files`).
 
-Promises: the exact core signatures; standard output and error go to the log by the line, standard input is empty, every
-path and every other descriptor answers an error number; a program that uses no socket links.  Layouts are those of the
-preview 1 witx files.
+Promises: the exact core signatures; a program that uses no socket links.  Layouts are those of the preview 1 witx files.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from guesthouse.interfaces.base import Effect, host_call
-from guesthouse.interfaces.wasi.state import Part, environment, exited
+from guesthouse.interfaces.wasi.preview1_files import (
+    EINVAL,
+    FDSTAT,
+    FILESTAT,
+    MOST_VECTORS,
+    POSITION,
+    PREVIEW1,
+    SIZES,
+    SUCCESS,
+    VECTOR,
+    Guest,
+    Preview1Files,
+    fd_stat,
+    file_stat,
+    fill,
+    numbered,
+    sought,
+)
+from guesthouse.interfaces.wasi.state import Exited, arguments, environment
 from guesthouse.interfaces.wasi.time import STEP_NS
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation
     from guesthouse.interfaces.wasi.time import GuestTime
 
-PREVIEW1 = "wasi_snapshot_preview1"
-
-SUCCESS, EBADF, EINVAL, ENOSYS, ENOTSUP, ESPIPE = 0, 8, 28, 52, 58, 70
+EBADF, ENOSYS, ENOTSUP, ESPIPE = 8, 52, 58, 70
 REALTIME, MONOTONIC = 0, 1
 STREAMS = {1: "stdout", 2: "stderr"}
 STDIO = frozenset({0, 1, 2})
-MOST_VECTORS = 1024
 MOST_SUBSCRIPTIONS = 1024
 MOST_WRITE = 64 * 1024
 """What one call takes of what it is given; the rest is for the next, as with any stream."""
 RIGHTS = {0: 1 << 1 | 1 << 27, 1: 1 << 6 | 1 << 27, 2: 1 << 6 | 1 << 27}
 """fd_read or fd_write, and poll_fd_readwrite; no seek."""
 
-VECTOR = struct.Struct("<II")
-SIZES = struct.Struct("<I")
 TIMESTAMP = struct.Struct("<Q")
-FDSTAT = struct.Struct("<BxH4xQQ")
-FILESTAT = struct.Struct("<QQB7xQQQQQ")
 SUBSCRIPTION = struct.Struct("<QB7xI4xQQH6x")
 EVENT = struct.Struct("<QHB5xQH6x")
 CLOCK_EVENT, READ_EVENT, WRITE_EVENT = 0, 1, 2
 ABSOLUTE, HANGUP = 1, 1
-
-REFUSED = {
-    "fd_pread": "iiiIi",
-    "fd_pwrite": "iiiIi",
-    "fd_advise": "iIIi",
-    "fd_allocate": "iII",
-    "fd_datasync": "i",
-    "fd_fdstat_set_flags": "ii",
-    "fd_fdstat_set_rights": "iII",
-    "fd_filestat_set_size": "iI",
-    "fd_filestat_set_times": "iIIi",
-    "fd_prestat_get": "ii",
-    "fd_prestat_dir_name": "iii",
-    "fd_readdir": "iiiIi",
-    "fd_renumber": "ii",
-    "fd_sync": "i",
-    "path_create_directory": "iii",
-    "path_filestat_get": "iiiii",
-    "path_filestat_set_times": "iiiiIIi",
-    "path_link": "iiiiiii",
-    "path_open": "iiiiiIIii",
-    "path_readlink": "iiiiii",
-    "path_remove_directory": "iii",
-    "path_rename": "iiiiii",
-    "path_symlink": "iiiii",
-    "path_unlink_file": "iii",
-}
-"""Everything about files: no descriptor that they could mean is open."""
+CURRENT = 1
 
 
-class Guest(Protocol):
-    """The guest's memory; both trap out of bounds."""
-
-    def read(self, pointer: int, length: int) -> bytes: ...
-
-    def write(self, pointer: int, data: bytes) -> None: ...
-
-
-class Preview1(Part):
+class Preview1(Preview1Files):
     """The functions of `wasi_snapshot_preview1` without its sockets; each answers an error number, 0 for success."""
 
     @host_call(PREVIEW1, "args_sizes_get", core="ii:i")
     def args_sizes_get(self, invocation: Invocation, guest: Guest, count: int, size: int) -> int:
-        guest.write(count, SIZES.pack(0))
-        guest.write(size, SIZES.pack(0))
-        return SUCCESS
+        return _write_sizes(guest, count, size, _arguments(invocation))
 
     @host_call(PREVIEW1, "args_get", core="ii:i")
     def args_get(self, invocation: Invocation, guest: Guest, pointers: int, text: int) -> int:
-        return SUCCESS
+        return _write_texts(guest, pointers, text, _arguments(invocation))
 
     @host_call(PREVIEW1, "environ_sizes_get", Effect.READ, core="ii:i")
     def environ_sizes_get(self, invocation: Invocation, guest: Guest, count: int, size: int) -> int:
-        entries = _environment(invocation)
-        guest.write(count, SIZES.pack(len(entries)))
-        guest.write(size, SIZES.pack(sum(map(len, entries))))
-        return SUCCESS
+        return _write_sizes(guest, count, size, _environment(invocation))
 
     @host_call(PREVIEW1, "environ_get", Effect.READ, core="ii:i")
     def environ_get(self, invocation: Invocation, guest: Guest, pointers: int, text: int) -> int:
-        entries = _environment(invocation)
-        addresses, at = [], text
-        for entry in entries:
-            addresses.append(at)
-            at += len(entry)
-        guest.write(pointers, b"".join(SIZES.pack(address & 0xFFFFFFFF) for address in addresses))
-        guest.write(text, b"".join(entries))
-        return SUCCESS
+        return _write_texts(guest, pointers, text, _environment(invocation))
 
     @host_call(PREVIEW1, "clock_res_get", core="ii:i")
     def clock_res_get(self, invocation: Invocation, guest: Guest, clock: int, result: int) -> int:
@@ -148,37 +110,49 @@ class Preview1(Part):
         return SUCCESS
 
     @host_call(PREVIEW1, "fd_read", core="iiii:i")
+    @numbered
     def fd_read(self, invocation: Invocation, guest: Guest, fd: int, vectors: int, count: int, read: int) -> int:
-        if fd != 0:
+        if fd in STREAMS:
             return EBADF
-        guest.write(read, SIZES.pack(0))
-        return SUCCESS
+        if fd != 0:
+            return fill(guest, vectors, count, self._files(invocation).get(fd).read, read)
+        stdin = self._stdin(invocation)
+        return fill(guest, vectors, count, lambda most: stdin.read(most) or b"", read)
 
     @host_call(PREVIEW1, "fd_close", core="i:i")
     def fd_close(self, invocation: Invocation, guest: Guest, fd: int) -> int:
-        return SUCCESS if fd in STDIO else EBADF
+        closed = fd in STDIO or self._files(invocation).open.pop(fd, None) is not None
+        return SUCCESS if closed else EBADF
 
     @host_call(PREVIEW1, "fd_fdstat_get", core="ii:i")
+    @numbered
     def fd_fdstat_get(self, invocation: Invocation, guest: Guest, fd: int, result: int) -> int:
-        if fd not in STDIO:
-            return EBADF
-        guest.write(result, FDSTAT.pack(0, 0, RIGHTS[fd], 0))
+        if fd in STDIO:
+            guest.write(result, FDSTAT.pack(0, 0, RIGHTS[fd], 0))
+        else:
+            guest.write(result, fd_stat(self._files(invocation).get(fd).descriptor))
         return SUCCESS
 
     @host_call(PREVIEW1, "fd_filestat_get", core="ii:i")
+    @numbered
     def fd_filestat_get(self, invocation: Invocation, guest: Guest, fd: int, result: int) -> int:
-        if fd not in STDIO:
-            return EBADF
-        guest.write(result, FILESTAT.pack(0, 0, 0, 1, 0, 0, 0, 0))
+        if fd in STDIO:
+            guest.write(result, FILESTAT.pack(0, 0, 0, 1, 0, 0, 0, 0))
+        else:
+            guest.write(result, file_stat(self._files(invocation).get(fd).descriptor))
         return SUCCESS
 
     @host_call(PREVIEW1, "fd_seek", core="iIii:i")
+    @numbered
     def fd_seek(self, invocation: Invocation, guest: Guest, fd: int, offset: int, whence: int, result: int) -> int:
-        return ESPIPE if fd in STDIO else EBADF
+        if fd in STDIO:
+            return ESPIPE
+        guest.write(result, POSITION.pack(sought(self._files(invocation).get(fd), offset, whence)))
+        return SUCCESS
 
     @host_call(PREVIEW1, "fd_tell", core="ii:i")
     def fd_tell(self, invocation: Invocation, guest: Guest, fd: int, result: int) -> int:
-        return ESPIPE if fd in STDIO else EBADF
+        return self.fd_seek(invocation, guest, fd, 0, CURRENT, result)
 
     @host_call(PREVIEW1, "poll_oneoff", core="iiii:i")
     def poll_oneoff(
@@ -211,7 +185,7 @@ class Preview1(Part):
 
     @host_call(PREVIEW1, "proc_exit", core="i:")
     def proc_exit(self, invocation: Invocation, guest: Guest, status: int) -> NoReturn:
-        raise exited(f"status {status}")
+        raise Exited(status)
 
     @host_call(PREVIEW1, "proc_raise", core="i:i")
     def proc_raise(self, invocation: Invocation, guest: Guest, signal: int) -> int:
@@ -221,16 +195,30 @@ class Preview1(Part):
     def sched_yield(self, invocation: Invocation, guest: Guest) -> int:
         return SUCCESS
 
-    def refuse_file(self, invocation: Invocation, guest: Guest, *arguments: Any) -> int:
-        return EBADF
-
-    for _name, _params in REFUSED.items():
-        refuse_file = host_call(PREVIEW1, _name, core=f"{_params}:i")(refuse_file)
-    del _name, _params
-
 
 def _environment(invocation: Invocation) -> list[bytes]:
     return [f"{name}={value}\0".encode() for name, value in environment(invocation)]
+
+
+def _arguments(invocation: Invocation) -> list[bytes]:
+    return [f"{argument}\0".encode() for argument in arguments(invocation)]
+
+
+def _write_sizes(guest: Guest, count: int, size: int, texts: list[bytes]) -> int:
+    guest.write(count, SIZES.pack(len(texts)))
+    guest.write(size, SIZES.pack(sum(map(len, texts))))
+    return SUCCESS
+
+
+def _write_texts(guest: Guest, pointers: int, at: int, texts: list[bytes]) -> int:
+    """Writes texts one behind the other to `at`, and the addresses of their beginnings to `pointers`."""
+    addresses, begin = [], at
+    for text in texts:
+        addresses.append(begin)
+        begin += len(text)
+    guest.write(pointers, b"".join(SIZES.pack(address & 0xFFFFFFFF) for address in addresses))
+    guest.write(at, b"".join(texts))
+    return SUCCESS
 
 
 def _no_clock(clock: int) -> int:

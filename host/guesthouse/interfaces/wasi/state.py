@@ -7,27 +7,33 @@ from typing import TYPE_CHECKING
 
 from guesthouse.errors import Trap
 from guesthouse.interfaces.base import Interface
+from guesthouse.interfaces.bytes import Buffer
 from guesthouse.interfaces.wasi.stdio import Stdio
 from guesthouse.interfaces.wasi.time import GuestTime, Sleep
+from guesthouse.interfaces.wasi.tree import Find, Folder, tree_of
 
 if TYPE_CHECKING:
     from guesthouse.clock import Clock
     from guesthouse.interfaces.invocation import Invocation
+    from guesthouse.interfaces.wasi.preview1_files import OpenFiles
 
+NOTHING = Buffer()
 MOST_RANDOM_BYTES = 64 * 1024
 
 
 class WasiState:
-    """One invocation's clocks and standard streams."""
+    """One invocation's clocks, standard streams and files."""
 
-    __slots__ = ("_clock", "_invocation", "_sleep", "_time", "stdio")
+    __slots__ = ("_clock", "_invocation", "_sleep", "_time", "files", "root", "stdio")
 
-    def __init__(self, invocation: Invocation, clock: Clock, sleep: Sleep) -> None:
+    def __init__(self, invocation: Invocation, clock: Clock, sleep: Sleep, root: Folder | None) -> None:
         self._invocation = invocation
         self._clock = clock
         self._sleep = sleep
         self._time: GuestTime | None = None
         self.stdio = Stdio(invocation)
+        self.root = root
+        self.files: OpenFiles | None = None
 
     @property
     def time(self) -> GuestTime:
@@ -38,14 +44,16 @@ class WasiState:
 
 
 class Part(Interface):
-    """The base of every group of WASI functions: the host's clock, and the state of an invocation."""
+    """The base of every group of WASI functions: the host's clock and secrets, and the state of an invocation."""
 
-    def __init__(self, clock: Clock, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(self, clock: Clock, sleep: Sleep = asyncio.sleep, secrets: Find | None = None) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._secrets = secrets
 
     def open(self, invocation: Invocation) -> WasiState:
-        return WasiState(invocation, self._clock, self._sleep)
+        root = None if self._secrets is None else tree_of(invocation.deployment, self._secrets)
+        return WasiState(invocation, self._clock, self._sleep, root)
 
     def _time(self, invocation: Invocation) -> GuestTime:
         time: GuestTime = invocation.state(self).time
@@ -55,6 +63,14 @@ class Part(Interface):
         stdio: Stdio = invocation.state(self).stdio
         return stdio
 
+    def _stdin(self, invocation: Invocation) -> Buffer:
+        return NOTHING if invocation.program is None else invocation.program.stdin
+
+    def _root(self, invocation: Invocation) -> Folder | None:
+        """The files of an invocation; `None` for nearly all, which have none."""
+        root: Folder | None = invocation.state(self).root
+        return root
+
     def _random(self, count: int) -> bytes:
         if count > MOST_RANDOM_BYTES:
             raise Trap(f"{count} random bytes at once, the limit is {MOST_RANDOM_BYTES}", reason="limit")
@@ -62,16 +78,25 @@ class Part(Interface):
 
 
 def environment(invocation: Invocation) -> list[tuple[str, str]]:
-    """The environment of one invocation: who it is, then what its deployment sets."""
-    deployment = invocation.deployment
-    return [
-        ("__CACHE_NAME", deployment.namespace),
-        ("__FUNCTION_NAME", deployment.name),
-        ("__INVOCATION_ID", invocation.id),
-        *deployment.manifest.environment.items(),
-    ]
+    """The environment of one invocation: who it is, then what its deployment sets; a command's request stands above."""
+    deployment, program = invocation.deployment, invocation.program
+    found = {
+        "__CACHE_NAME": deployment.namespace,
+        "__FUNCTION_NAME": deployment.name,
+        "__INVOCATION_ID": invocation.id,
+        **deployment.manifest.environment,
+    }
+    return list((found if program is None else found | program.environment).items())
 
 
-def exited(status: str) -> Trap:
-    """The end of a guest that ended itself."""
-    return Trap(f"exited with {status} instead of answering", reason="exit")
+def arguments(invocation: Invocation) -> list[str]:
+    """A command's arguments; others have none, not even a name."""
+    return [] if invocation.program is None else list(invocation.program.arguments)
+
+
+class Exited(Trap):
+    """The end of a guest that ended itself: for a command a regular one, by `code`; others have not answered."""
+
+    def __init__(self, code: int, told: str = "") -> None:
+        super().__init__(f"exited with {told or f'status {code}'} instead of answering", reason="exit")
+        self.code = code

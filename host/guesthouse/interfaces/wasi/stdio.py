@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation, LogSink
+    from guesthouse.interfaces.wasi.program import Output
 
 MOST_LINE_BYTES = 8192
 """A longer line becomes several records."""
@@ -64,7 +65,7 @@ class LineWriter:
 
 
 class Stdio:
-    """Standard output and error of one invocation, made when first asked for."""
+    """Standard output and error of one invocation, made when first asked for; a command's output is its answer."""
 
     __slots__ = ("_invocation", "_writers")
 
@@ -72,8 +73,10 @@ class Stdio:
         self._invocation = invocation
         self._writers: dict[str, LineWriter] = {}
 
-    def writer(self, source: str) -> LineWriter:
+    def writer(self, source: str) -> LineWriter | Output:
         """The one writer of `stdout` or `stderr`; its last line is logged when the invocation ends."""
+        if source == "stdout" and self._invocation.program is not None:
+            return self._invocation.program.output
         writer = self._writers.get(source)
         if writer is None:
             log = self._invocation.log

@@ -1,0 +1,110 @@
+"""`Settler`: what became of a queued call is written down, with whatever follows from it.
+
+Promises: each run is settled once, however often the storage refuses it; who waits for an end is told once it is on disk.
+Belongs to the loop's thread.  Must not know whose turn it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from guesthouse.dispatch.queued_run import QueuedRun
+from guesthouse.errors import GuesthouseError
+from guesthouse.queue.call import Callback, Output, QueuedCall, Record
+from guesthouse.queue.queue import Fenced, FunctionKey, Queue
+from guesthouse.telemetry import Metrics, logger
+
+AGAIN_SECONDS = 1.0
+"""How long what the storage refused waits to be tried again."""
+
+Further = Callable[[QueuedCall, Record, Output | None], Callback | QueuedCall | None]
+"""What has to be done with the result of a call, to be stored with its end."""
+Wake = Callable[[FunctionKey, int], None]
+
+log = logger(__name__)
+
+
+def nothing(*_: object) -> None:
+    """Does nothing with a result."""
+
+
+class Settler:
+    """Ends runs.  `ended` is told of each call that is over, `callback_stored` that there is a callback to deliver."""
+
+    stopped = False
+    """Nothing is tried again any more: the host is closing."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        metrics: Metrics,
+        wake: Wake,
+        further: Further = nothing,
+        ended: Callable[[Record], None] = nothing,
+        callback_stored: Callable[[], None] = nothing,
+    ) -> None:
+        self._queue = queue
+        self._metrics = metrics
+        self._wake = wake
+        self._further = further
+        self._ended = ended
+        self._callback_stored = callback_stored
+
+    async def settle(self, run: QueuedRun) -> None:
+        """Writes down what became of a call; what the storage refuses for now is tried again."""
+        while True:
+            try:
+                await self._write(run)
+                return
+            except Fenced:
+                self._metrics.queue_attempt("fenced")
+                log.warning("a call was taken over while it ran", invocation_id=run.lease.call.id)
+                return
+            except GuesthouseError as error:
+                log.error("the end of a call is not on disk", invocation_id=run.lease.call.id, error=str(error))
+                if self.stopped:
+                    return
+            except Exception as error:  # a mistake of ours: the call stays leased, and the next process runs it again
+                log.error("the end of a call failed", invocation_id=run.lease.call.id, exc_info=error)
+                return
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _write(self, run: QueuedRun) -> None:
+        lease, call = run.lease, run.lease.call
+        function = (call.namespace, call.name)
+        if run.verdict is None or run.released:
+            await self._queue.release(lease)
+            self._metrics.queue_attempt("released")
+            self._wake(function, 0)
+            return
+        record = run.record()
+        if record.state == "queued":
+            await self._queue.retry(lease, record.due_ms, record)
+            self._metrics.queue_attempt("retried")
+            self._wake(function, record.due_ms)
+            return
+        await self._end(run, record)
+
+    def _follow(self, call: QueuedCall, record: Record, output: Output | None) -> Callback | QueuedCall | None:
+        """What has to be done with a result; a mistake in that must not keep the call from ending."""
+        try:
+            return self._further(call, record, output)
+        except Exception as error:
+            log.error("the result of a call is not sent on", invocation_id=call.id, exc_info=error)
+            return None
+
+    async def _end(self, run: QueuedRun, record: Record) -> None:
+        call, output = run.lease.call, run.output()
+        further = self._follow(call, record, output)
+        end = self._queue.bury if record.state == "dead" else self._queue.succeed
+        await end(run.lease, record, output, further)
+        self._metrics.queue_attempt(record.state)
+        if record.state == "dead":
+            path = f"{call.namespace}/{call.name}"
+            log.warning("a queued call is a dead letter", function=path, invocation_id=call.id, reason=record.reason)
+        self._ended(record)
+        if isinstance(further, QueuedCall):
+            self._wake((further.namespace, further.name), further.due_ms)
+        elif further is not None:
+            self._callback_stored()

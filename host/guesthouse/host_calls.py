@@ -1,0 +1,163 @@
+"""What `AsyncHost` and `Host` do with calls for later, and with what is known of all invocations."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from guesthouse.dispatch.flows import QueueState
+from guesthouse.dispatch.invocations import Invocations, Wanted
+from guesthouse.queue.call import Output, QueuedCall, Record
+from guesthouse.registry.deployment import Deployment
+
+T = TypeVar("T")
+ATTACH_SECONDS = 60.0
+
+
+class AsyncCalls:
+    """The part of `AsyncHost` that is about them."""
+
+    calls: Invocations
+
+    def deployment(self, name: str, namespace: str = "default") -> Deployment:
+        """The current version of a function.  Raises `NotFound`."""
+        raise NotImplementedError
+
+    async def enqueue(
+        self,
+        name: str,
+        body: bytes = b"",
+        *,
+        namespace: str = "default",
+        method: str = "POST",
+        path: str | None = None,
+        query: Sequence[tuple[str, str]] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        callback: str | None = None,
+        delay_ms: int = 0,
+        key: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Queues a call of a function, which survives a crash once this returns; the id of the invocation.
+
+        Its result is sent to the URL `callback`; it waits for `delay_ms` milliseconds at least, and shares the bound
+        `flow.key_inflight` with calls of the same `key`; with an `idempotency_key` that was used it is the same call.
+        Raises `NotFound`, `BadRequest`, `BodyTooLarge`, `QueueFull` and `AnotherRequest`.
+        """
+        wanted = Wanted(
+            method,
+            path,
+            query,
+            headers,
+            body=body,
+            callback=callback,
+            key=key,
+            delay_ms=delay_ms,
+            idempotency_key=idempotency_key,
+        )
+        return (await self.calls.accept(self.deployment(name, namespace), wanted)).id
+
+    async def invocation(self, id: str) -> Record:
+        """What is known of an invocation.  Raises `UnknownInvocation`."""
+        return await self.calls.find(id)
+
+    async def invocations(
+        self,
+        function: str | None = None,
+        *,
+        namespace: str | None = None,
+        state: str | None = None,
+        since_ms: int | None = None,
+        most: int = 100,
+        after: str | None = None,
+    ) -> tuple[Sequence[Record], str | None]:
+        """Records of invocations, newest first, and what `after` has to be for the next page (`None` on the last).
+
+        Of one function (in the namespace `default`, if none is given), of one namespace, or all; `since_ms` is in
+        milliseconds since 1970-01-01 UTC.
+        """
+        return await self.calls.list(
+            function=None if function is None else (namespace or "default", function),
+            namespace=namespace if function is None else None,
+            state=state,
+            since_ms=since_ms,
+            most=most,
+            after=after,
+        )
+
+    async def output(self, id: str) -> Output | None:
+        """What an invocation answered, if it has ended and that was kept.  Raises `UnknownInvocation`."""
+        return await self.calls.output(id)
+
+    async def attach(self, id: str, timeout_s: float = ATTACH_SECONDS) -> Record:
+        """Waits for the end of an invocation, `timeout_s` seconds at most: what is known of it then."""
+        return await self.calls.attach(id, timeout_s)
+
+    async def request(self, id: str) -> QueuedCall:
+        """What a call asks for that is queued, runs, or is a dead letter.  Raises `UnknownInvocation`."""
+        return await self.calls.request(id)
+
+    async def cancel(self, id: str) -> None:
+        """Ends an invocation that waits or runs.  Raises `UnknownInvocation` and `HasEnded`."""
+        await self.calls.cancel(id)
+
+    async def redrive(self, id: str) -> None:
+        """Queues a dead letter once more, with all its attempts.  Raises `UnknownInvocation` and `NotDead`."""
+        await self.calls.redrive(id)
+
+    async def drop(self, id: str) -> None:
+        """Forgets the request of a dead letter; its record stays.  Raises `UnknownInvocation` and `NotDead`."""
+        await self.calls.drop(id)
+
+    async def queues(self) -> Sequence[QueueState]:
+        """How it stands with every function for which calls are queued, running or dead."""
+        return await self.calls.queues()
+
+
+class Calls:
+    """The part of `Host` that is about them."""
+
+    inner: AsyncCalls
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        raise NotImplementedError
+
+    def enqueue(self, name: str, body: bytes = b"", **options: Any) -> str:
+        """See `AsyncHost.enqueue`."""
+        return self._run(self.inner.enqueue(name, body, **options))
+
+    def invocation(self, id: str) -> Record:
+        """See `AsyncHost.invocation`."""
+        return self._run(self.inner.invocation(id))
+
+    def invocations(self, function: str | None = None, **options: Any) -> tuple[Sequence[Record], str | None]:
+        """See `AsyncHost.invocations`."""
+        return self._run(self.inner.invocations(function, **options))
+
+    def output(self, id: str) -> Output | None:
+        """See `AsyncHost.output`."""
+        return self._run(self.inner.output(id))
+
+    def attach(self, id: str, timeout_s: float = ATTACH_SECONDS) -> Record:
+        """See `AsyncHost.attach`."""
+        return self._run(self.inner.attach(id, timeout_s))
+
+    def request(self, id: str) -> QueuedCall:
+        """See `AsyncHost.request`."""
+        return self._run(self.inner.request(id))
+
+    def cancel(self, id: str) -> None:
+        """See `AsyncHost.cancel`."""
+        self._run(self.inner.cancel(id))
+
+    def redrive(self, id: str) -> None:
+        """See `AsyncHost.redrive`."""
+        self._run(self.inner.redrive(id))
+
+    def drop(self, id: str) -> None:
+        """See `AsyncHost.drop`."""
+        self._run(self.inner.drop(id))
+
+    def queues(self) -> Sequence[QueueState]:
+        """See `AsyncHost.queues`."""
+        return self._run(self.inner.queues())

@@ -1,0 +1,55 @@
+"""Callbacks that have to be delivered: which are due, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from guesthouse.queue.call import Callback, Output
+from guesthouse.queue.rows import read_callback, read_output
+from guesthouse.queue.unit import listed
+from guesthouse.storage.database import Connection, rows
+
+PAGE_BYTES: Final = 32 << 20
+"""Of the answers that one look takes from the disk: they stay in memory until they are delivered."""
+COLUMNS: Final = "c.id, c.namespace, c.name, c.url, c.headers, c.attempts, c.due_ms"
+
+
+def due(
+    connection: Connection, now_ms: int, most: int, under_way: Collection[str], busy: Collection[str]
+) -> list[tuple[Callback, Output | None]]:
+    """Callbacks that are due, in their order, with the answers that they deliver."""
+    found: list[tuple[Callback, Output | None]] = []
+    total = 0
+    cursor = connection.execute(
+        f"SELECT {COLUMNS}, o.status, o.headers, o.body FROM callbacks AS c INDEXED BY callbacks_by_due"
+        " LEFT JOIN outputs AS o USING (seq) WHERE c.due_ms <= ?"
+        " AND c.id NOT IN (SELECT value FROM json_each(?)) AND c.destination NOT IN (SELECT value FROM json_each(?))"
+        " ORDER BY c.due_ms LIMIT ?",
+        (now_ms, listed(list(under_way)), listed(list(busy)), most),
+    )
+    for row in cursor:
+        output = None if row[7] is None else read_output(row[7:])
+        found.append((read_callback(row[:7]), output))
+        total += 0 if output is None else len(output.body)
+        if total > PAGE_BYTES:
+            break
+    cursor.close()
+    return found
+
+
+def next_due_ms(connection: Connection) -> int | None:
+    """When the next callback is due."""
+    moment: int | None = rows(connection, "SELECT min(due_ms) FROM callbacks")[0][0]
+    return moment
+
+
+def forget(connection: Connection, ids: Sequence[str]) -> None:
+    """Deletes callbacks."""
+    connection.execute("DELETE FROM callbacks WHERE id IN (SELECT value FROM json_each(?))", (listed(ids),))
+
+
+def postpone(connection: Connection, later: Sequence[tuple[str, int]]) -> None:
+    """Tries callbacks again at their times, one attempt more."""
+    for call_id, due_ms in later:
+        connection.execute("UPDATE callbacks SET due_ms = ?, attempts = attempts + 1 WHERE id = ?", (due_ms, call_id))

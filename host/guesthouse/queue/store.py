@@ -1,0 +1,355 @@
+"""`StoredQueue`: the queue in the host's database, in a file or in memory.
+
+Promises those of `Queue`.  Times at which something is due are the wall's, and looked at anew each time; what was accepted for
+at once runs in the order of its acceptance whatever the clock does.  Holds no row in memory but those it was just given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from enum import Enum, auto
+from functools import partial
+from typing import Any, TypeAlias
+
+from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.errors import GuesthouseError
+from guesthouse.queue import outbox, records
+from guesthouse.queue.batches import Batches, Change, Done
+from guesthouse.queue.call import Callback, Idempotency, Lease, Output, QueuedCall, Record
+from guesthouse.queue.config import InvocationsConfig, QueueConfig
+from guesthouse.queue.counts import Counts
+from guesthouse.queue.ending import Settlement, cancel, drop, each, redrive, settle
+from guesthouse.queue.inserting import insert_calls, insert_records
+from guesthouse.queue.leasing import Taken, Wanted, hold, lease, take_back
+from guesthouse.queue.queue import FunctionKey, QueueFull, Waiting
+from guesthouse.queue.rows import Code, NewCall, about_of, ending, new_call
+from guesthouse.queue.sweep import Kept, sweep
+from guesthouse.queue.unit import Unit, Value
+from guesthouse.storage.database import Connection, Database
+from guesthouse.storage.space import FreeSpace
+
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+
+Leases: TypeAlias = list[Lease]
+Places: TypeAlias = list[int]
+Results: TypeAlias = list[Any]  # here, for the class has a method of this name
+
+
+class Kind(Enum):
+    """What can be changed, in the order in which one unit of work does it."""
+
+    CANCEL = auto()
+    SETTLE = auto()
+    REDRIVE = auto()
+    DROP = auto()
+    DELIVERED = auto()
+    POSTPONE = auto()
+    ENQUEUE = auto()
+    WRITE = auto()
+    LEASE = auto()
+
+
+class StoredQueue:
+    """Calls, leases, records, answers and callbacks of one database, whose other users are told apart by `holder`.
+
+    `space` says whether the disk has room for new work.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        config: QueueConfig | None = None,
+        keep: InvocationsConfig | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        *,
+        holder: str = "",
+        space: FreeSpace | None = None,
+    ) -> None:
+        self._database = database
+        self._config = config or QueueConfig()
+        self._keep = keep or InvocationsConfig()
+        self._clock = clock
+        self._holder = holder or clock.random_bytes(8).hex()
+        self._space = space or FreeSpace(database.directory, clock)
+        self._lease_ms = self._config.lease_seconds * 1000
+        self._batches: Batches[Kind] = Batches(database, self._work, self._settled)
+        self.counts = Counts(self._config)
+        """What the queue of each function holds; for looking at, on the loop."""
+        self._turn_ms = database.read_sync(self.counts.read)
+        self._held_ns: int | None = None
+        self._noted_bytes = 0
+
+    def note_kept(self, size: int) -> None:
+        """Counts bytes of records that somebody else wrote; for the writer's thread."""
+        self._noted_bytes += size
+
+    async def close(self) -> None:
+        """Waits until everything that was asked for is durable."""
+        await self._batches.idle()
+
+    # -- calls
+
+    async def enqueue(self, call: QueuedCall) -> str:
+        new = new_call(call)
+        self._space.check()
+        try:
+            self.counts.reserve(new.function, new.size)
+        except QueueFull:
+            earlier = None if call.idempotency is None else await self.find_idempotent(call.idempotency)
+            if earlier is None:
+                raise
+            return earlier
+        kept: str = await self._batches.add(Kind.ENQUEUE, new, new.size, begins=True)
+        return kept
+
+    async def lease(
+        self,
+        function: FunctionKey,
+        most: int,
+        busy_keys: Collection[str] = (),
+        *,
+        key_inflight: int = 0,
+        struck: bool = False,
+    ) -> Sequence[Lease]:
+        if self._stale():
+            await self._hold()
+        leases: Leases = []
+        wanted = Wanted(function, most, busy_keys, key_inflight, struck, self.counts.delayed(function))
+        asked: asyncio.Future[Taken] | None = None
+        try:
+            more = True
+            while more and len(leases) < most:
+                asked = self._batches.add(Kind.LEASE, _rest_of(wanted, leases))
+                taken = await asked
+                leases += taken.leases
+                more = taken.more
+        except GuesthouseError:
+            if not leases:
+                raise
+        except asyncio.CancelledError:
+            if asked is not None and asked.done() and not asked.cancelled() and asked.exception() is None:
+                leases += asked.result().leases  # it came in the moment in which the waiting was given up
+            self._give_back(leases)
+            raise
+        return leases
+
+    def _give_back(self, leases: Sequence[Lease]) -> None:
+        for of in leases:
+            given = self._batches.add(Kind.SETTLE, Settlement(of, Code.READY, gives_back=True))
+            given.add_done_callback(lambda done: done.cancelled() or done.exception())  # expiry takes it back then
+
+    async def extend(self) -> None:
+        if self.counts.running:
+            await self._hold()
+
+    async def _hold(self) -> None:
+        now_ns = self._clock.monotonic_ns()
+        await self._database.write(lambda connection: hold(self._unit(connection), self._holder, self._lease_ms))
+        self._held_ns = now_ns
+
+    def _stale(self) -> bool:
+        """Whether a third of the lease time is over, by the clock that does not jump."""
+        return self._held_ns is None or 3 * (self._clock.monotonic_ns() - self._held_ns) > self._lease_ms * 1_000_000
+
+    async def succeed(
+        self, lease: Lease, record: Record, output: Output | None, callback: Callback | QueuedCall | None
+    ) -> None:
+        await self._end(lease, record, output, callback, dead=False)
+
+    async def bury(
+        self, lease: Lease, record: Record, output: Output | None, callback: Callback | QueuedCall | None
+    ) -> None:
+        await self._end(lease, record, output, callback, dead=True)
+
+    async def _end(
+        self, lease: Lease, record: Record, output: Output | None, follows: Callback | QueuedCall | None, *, dead: bool
+    ) -> None:
+        end = ending(record, output, dead=dead)
+        next_ = new_call(follows) if isinstance(follows, QueuedCall) else follows
+        size = end.kept + (next_.size if isinstance(next_, NewCall) else 0)
+        ended_ms = self._now_ms() if record.ended_ms is None else record.ended_ms
+        settlement = Settlement(
+            lease, end.code, ending=end, started_ms=record.started_ms, ended_ms=ended_ms, follows=next_
+        )
+        await self._batches.add(Kind.SETTLE, settlement, size)
+
+    async def retry(self, lease: Lease, due_ms: int, record: Record) -> None:
+        code = Code.DELAYED if due_ms > self._now_ms() else Code.READY
+        settlement = Settlement(lease, code, about_of(record), due_ms, record.started_ms)
+        await self._batches.add(Kind.SETTLE, settlement)
+
+    async def release(self, lease: Lease) -> None:
+        await self._batches.add(Kind.SETTLE, Settlement(lease, Code.READY, gives_back=True))
+
+    async def cancel(self, id: str, record: Record) -> bool:
+        changed: bool = await self._batches.add(Kind.CANCEL, (id, ending(record, None), record.ended_ms))
+        return changed
+
+    async def recover(self) -> Sequence[str]:
+        return await self._take_back("IS NOT ?", (self._holder,))
+
+    async def expire(self) -> int:
+        lapsed = "IN (SELECT holder FROM lease_holders WHERE expires_ms <= ? AND holder IS NOT ?)"
+        count = len(await self._take_back(lapsed, (self._now_ms(), self._holder)))
+        if self._held_ns is not None and self._clock.monotonic_ns() - self._held_ns > self._lease_ms * 1_000_000:
+            count += len(await self._take_back("= ?", (self._holder,)))  # by the clock that does not jump
+        return count
+
+    async def _take_back(self, holders: str, values: tuple[Value, ...]) -> Sequence[str]:
+        def work(connection: Connection) -> tuple[Sequence[str], Unit]:
+            unit = self._unit(connection)
+            return take_back(unit, holders, values), unit
+
+        ids, unit = await self._database.write(work)
+        self.counts.moved(unit.moves)
+        return ids
+
+    async def waiting(self) -> Mapping[FunctionKey, Waiting]:
+        functions = [function for function, of in self.counts if of.queued]
+        now_ms = self._now_ms()
+        times = await self._database.read(partial(records.waiting, functions=functions, now_ms=now_ms))
+        return records.merged(self.counts, times)
+
+    # -- records
+
+    async def write(self, records: Sequence[tuple[Record, Output | None]]) -> None:
+        self._space.check()
+        ended = [(record, ending(record, output)) for record, output in records]
+        await self._batches.add(Kind.WRITE, ended, sum(end.kept for _, end in ended), begins=True)
+
+    async def find(self, id: str) -> Record:
+        return await self._database.read(partial(records.find, id=id))
+
+    async def output(self, id: str) -> Output | None:
+        return await self._database.read(partial(records.output, id=id))
+
+    async def request(self, id: str) -> QueuedCall:
+        return await self._database.read(partial(records.request, id=id))
+
+    async def list(
+        self,
+        *,
+        function: FunctionKey | None = None,
+        namespace: str | None = None,
+        state: str | None = None,
+        since_ms: int | None = None,
+        most: int = 100,
+        after: str | None = None,
+    ) -> tuple[Sequence[Record], str | None]:
+        wanted = records.Page(function, namespace, state, since_ms, most, after)
+        return await self._database.read(partial(records.page, wanted=wanted))
+
+    async def redrive(self, id: str) -> None:
+        await self._batches.add(Kind.REDRIVE, id)
+
+    async def drop(self, id: str) -> None:
+        await self._batches.add(Kind.DROP, id)
+
+    async def sweep(self) -> int:
+        now_ms = self._now_ms()
+        kept = Kept(
+            ended_ms=now_ms - self._keep.keep_days * DAY_MS,
+            ended_excess=self.counts.kept_bytes + self._noted_bytes - self._keep.keep_bytes,
+            dead_ms=now_ms - self._config.max_dead_days * DAY_MS,
+            dead_excess=self.counts.dead_bytes - self._config.max_dead_bytes,
+        )
+
+        def work(connection: Connection) -> tuple[int, Unit]:
+            unit = self._unit(connection)
+            return sweep(unit, kept), unit
+
+        count, unit = await self._database.write(work)
+        self.counts.moved(unit.moves)
+        return count
+
+    # -- callbacks
+
+    async def callbacks(
+        self, most: int, under_way: Collection[str] = (), busy: Collection[str] = ()
+    ) -> Sequence[tuple[Callback, Output | None]]:
+        now_ms = self._now_ms()
+        return await self._database.read(partial(outbox.due, now_ms=now_ms, most=most, under_way=under_way, busy=busy))
+
+    async def delivered(self, callback: Callback) -> None:
+        await self._batches.add(Kind.DELIVERED, callback.id)
+
+    async def postpone(self, callback: Callback, due_ms: int) -> None:
+        await self._batches.add(Kind.POSTPONE, (callback.id, due_ms))
+
+    async def next_callback_ms(self) -> int | None:
+        return await self._database.read(outbox.next_due_ms)
+
+    async def find_idempotent(self, idempotency: Idempotency) -> str | None:
+        now_ms = self._now_ms()
+        return await self._database.read(
+            partial(records.keyed, key=idempotency.key, digest=idempotency.request, now_ms=now_ms)
+        )
+
+    # -- underneath
+
+    def _now_ms(self) -> int:
+        return self._clock.wall_ns() // 1_000_000
+
+    def _unit(self, connection: Connection) -> Unit:
+        return Unit(connection, self._now_ms())
+
+    def _turn(self, unit: Unit) -> int:
+        """The place of a call that is due at once: behind all that came before it, also where the clock was put back."""
+        self._turn_ms = max(self._turn_ms, unit.now_ms)
+        return self._turn_ms
+
+    def _work(self, connection: Connection, changes: Sequence[Change[Kind]]) -> Done:
+        """Does changes, on the writer's thread: what ends work first, what begins it next, and who runs it last."""
+        unit = self._unit(connection)
+        places: dict[Kind, Places] = {}
+        for place, change in enumerate(changes):
+            places.setdefault(change.kind, []).append(place)
+        results: Results = [None] * len(changes)
+        for kind in Kind:
+            found = places.get(kind)
+            if found:
+                values = [changes[place].values for place in found]
+                for place, result in zip(found, self._do(unit, kind, values), strict=True):
+                    results[place] = result
+        return Done(results, unit.moves)
+
+    def _do(self, unit: Unit, kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
+        """Does all changes of one kind; what each comes to."""
+        match kind:
+            case Kind.SETTLE:
+                return settle(unit, values, self._turn)
+            case Kind.ENQUEUE:
+                return insert_calls(unit, values, self._turn(unit), self._config.idempotency_hours * HOUR_MS)
+            case Kind.LEASE:
+                return [lease(unit, wanted, self._holder) for wanted in values]
+            case Kind.CANCEL:
+                return each(unit, cancel, values)
+            case Kind.REDRIVE:
+                return each(unit, redrive, [(value, self._turn(unit)) for value in values])
+            case Kind.DROP:
+                return each(unit, drop, values)
+            case Kind.WRITE:
+                insert_records(unit, [end for ended in values for end in ended])
+            case Kind.DELIVERED:
+                outbox.forget(unit.connection, values)
+            case Kind.POSTPONE:
+                outbox.postpone(unit.connection, values)
+        return [None] * len(values)
+
+    def _settled(self, changes: Sequence[Change[Kind]], done: Done) -> None:
+        """Counts what was committed, on the loop; a lease that nobody waits for any more is given back."""
+        for change, result in zip(changes, done.results, strict=True):
+            if change.kind is Kind.ENQUEUE:
+                self.counts.free(change.values.function, change.values.size)
+            elif isinstance(result, Taken) and change.future.done():
+                self._give_back(result.leases)
+        self.counts.moved(done.moves)
+
+
+def _rest_of(wanted: Wanted, leases: Sequence[Lease]) -> Wanted:
+    """What is still wanted of a lease that took some calls."""
+    taken = Counter(of.call.key for of in leases if of.call.key is not None)
+    return wanted._replace(most=wanted.most - len(leases), taken=taken) if leases else wanted

@@ -1,0 +1,96 @@
+"""`Unit`: one unit of work on the queue's tables, and what its statements share.
+
+A statement gives the interpreter away and waits to get it back, so what is done for many is few statements: with rows of
+values, of which there are as many as a power of two so that the statement stays prepared, and lists of numbers as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from guesthouse.queue.queue import FunctionKey, UnknownInvocation
+from guesthouse.queue.rows import Code
+from guesthouse.storage.database import Connection, rows
+
+ROWS_AT_ONCE: Final = 256
+"""Rows of one statement: a prepared one is kept for each power of two up to it."""
+
+Value = str | bytes | int | None
+
+
+class Move(NamedTuple):
+    """An invocation that changed its state: `None` where there is no row."""
+
+    function: FunctionKey
+    old: Code | None
+    new: Code | None
+    size: int = 0
+    kept: int = 0
+    """Of `new` where it ended, of `old` where it had ended before."""
+
+
+class Found(NamedTuple):
+    """A row of an invocation, as far as a change of its state needs it."""
+
+    seq: int
+    code: Code
+    function: FunctionKey
+    key: str | None
+    size: int
+    kept: int
+
+
+class Unit:
+    """A transaction's connection and moment, and the moves that it makes."""
+
+    def __init__(self, connection: Connection, now_ms: int) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.now_ms = now_ms
+        self.moves: list[Move] = []
+
+    def rows(self, query: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        return rows(self.connection, query, values)
+
+    def find(self, id: str) -> Found:
+        """The row of an invocation; raises `UnknownInvocation`."""
+        found = self.rows("SELECT seq, state, namespace, name, key, size, kept FROM invocations WHERE id = ?", (id,))
+        if not found:
+            raise UnknownInvocation(f"there is no invocation {id}")
+        seq, code, namespace, name, key, size, kept = found[0]
+        return Found(seq, Code(code), (namespace, name), key, size, kept)
+
+    def move(self, seqs: Sequence[int], code: Code) -> None:
+        """Gives rows another state."""
+        if seqs:
+            query = "UPDATE invocations SET state = ? WHERE seq IN (SELECT value FROM json_each(?))"
+            self.execute(query, (int(code), listed(seqs)))
+
+    def delete(self, table: str, seqs: Sequence[int]) -> None:
+        """Deletes rows."""
+        if seqs:
+            self.execute(f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", (listed(seqs),))
+
+
+def listed(values: Sequence[Any]) -> str:
+    """Values as `json_each` takes them."""
+    return orjson.dumps(values).decode()
+
+
+def parts(table: Sequence[tuple[Value, ...]], columns: int) -> Iterator[tuple[list[Value], str]]:
+    """Values for statements of up to `ROWS_AT_ONCE` rows, filled up with NULLs to a power of two, and their marks."""
+    for start in range(0, len(table), ROWS_AT_ONCE):
+        part = table[start : start + ROWS_AT_ONCE]
+        size = 1 << (len(part) - 1).bit_length()
+        values: list[Value] = [value for row in part for value in row]
+        yield values + [None] * (columns * (size - len(part))), _marks(columns, size)
+
+
+@cache
+def _marks(columns: int, size: int) -> str:
+    return ",".join(["(" + ",".join("?" * columns) + ")"] * size)

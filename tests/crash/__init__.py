@@ -1,0 +1,7 @@
+"""A server that is killed again and again under load, and a checker that compares what it acknowledged with what became of it.
+
+    PYTHONPATH=host:tests python -m crash --kills 500
+
+`calls.py` says what clients ask for, `load.py` asks, `world.py` is what the functions reach, `server.py` is killed,
+`checker.py` judges, and `harness.py` is the whole.  Every choice comes from one printed seed.
+"""
