@@ -51,7 +51,7 @@ class Rounds:
 
 def run(quick: bool) -> Result:
     """All contestants at all numbers of connections, interleaved, and the disk's own cost in each round."""
-    rounds, seconds = (3, 0.4) if quick else (9, 0.7)
+    rounds, seconds = (3, 0.4) if quick else (6, 0.6)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         measured = _contestants(stack, folder)

@@ -182,7 +182,7 @@ class AsyncHost(AsyncCalls):
             pool,
             self.metrics,
             self.logs,
-            Spawns(self.database, clock),
+            Spawns(self.database, clock, note_kept=lambda size: self.queue.note_kept(size)),  # it is made after this
             clock,
         )
         self._triggers = Triggers(self.registry, self.dispatcher.spawner, self.metrics)

@@ -486,3 +486,29 @@ def test_a_killed_server_delivers_after_its_restart(tmp_path: Path) -> None:
             assert before.values("webhook-id") == after.values("webhook-id")
 
     asyncio.run(run())
+
+
+def test_the_callback_of_a_redriven_call_survives_the_end_of_the_one_before() -> None:
+    """A receiver that takes long over the failure hears of the success as well."""
+    held = asyncio.Event()
+
+    async def later() -> AsyncIterator[bytes]:
+        await held.wait()
+        yield response()
+
+    def answer(request: Received) -> Any:
+        return later() if request.values("x-function-status") == ["502"] else response()
+
+    async def tell(place: Place) -> None:
+        await place.host.deploy("panic", guest("panic"), retry={"attempts": 1})
+        call = await place.queue(place.upstream.url("/", "up.example"), "panic")
+        await place.received()
+        await place.host.deploy("panic", guest("echo"))
+        await place.host.redrive(call)
+        while (await place.ended(call)).state != "succeeded":
+            await asyncio.sleep(0.002)
+        held.set()
+        await place.received(2)
+        await place.counted("delivered", 2)
+
+    story(tell, answer)

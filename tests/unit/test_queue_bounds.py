@@ -83,6 +83,9 @@ def test_a_repeated_key_finds_its_call_in_a_full_queue(place: QueuePlace) -> Non
         ]
     )
     assert (again, type(other), type(more)) == (first.id, AnotherRequest, QueueFull)
+    place.free = (0, 1 << 40)
+    place.pass_ms(2_000)
+    assert place.wait(place.queue.enqueue(place.call(idempotency=key))) == first.id
 
 
 def test_what_follows_a_call_is_taken_where_the_queue_is_full(place: QueuePlace) -> None:

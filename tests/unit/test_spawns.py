@@ -8,10 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from guesthouse.queue.call import Record
 from guesthouse.queue.spawns import SpawnInFlight, Spawns
+from guesthouse.queue.store import StoredQueue
 from guesthouse.storage.database import Connection, Database, rows
 from guesthouse.storage.errors import StorageBusy, StorageError
 
@@ -114,9 +117,55 @@ def test_ending_after_the_database_closed_does_not_raise(tmp_path: Path) -> None
     database.close()
 
 
+def _record(id_: str, state: Any) -> Record:
+    return Record(
+        id=id_, namespace="default", name="fill", mode="spawn", state=state, started_ms=5, ended_ms=6, note="n"
+    )
+
+
+def test_the_record_of_an_end_is_written_with_it_and_its_bytes_are_told(database: Database) -> None:
+    """Those that have one; ending twice keeps the first."""
+    told: list[int] = []
+    spawns, queue = Spawns(database, note_kept=told.append), StoredQueue(database)
+
+    async def story() -> None:
+        await asyncio.gather(*(spawns.begin(f"i{number}", "default", "fill") for number in range(3)))
+        for number in range(2):
+            spawns.end(f"i{number}", _record(f"i{number}", "succeeded"))
+        spawns.end("i2")
+        spawns.end("i0", _record("i0", "failed"))
+        await database.write(lambda connection: None)
+        found, _ = await queue.list()
+        assert sorted(found, key=lambda record: record.id) == [
+            _record(f"i{number}", "succeeded") for number in range(2)
+        ]
+
+    asyncio.run(story())
+    assert _stored(database) == set()
+    assert sum(told) >= database.read_sync(lambda c: rows(c, "SELECT sum(kept) FROM invocations"))[0][0] > 0
+
+
+def test_what_a_dead_process_left_is_recorded_as_lost(database: Database) -> None:
+    """With where it stood in its family, in the transaction that takes its row away."""
+    told: list[int] = []
+    spawns, queue = Spawns(database, note_kept=told.append), StoredQueue(database)
+
+    async def story() -> None:
+        await spawns.begin("i1", "default", "fill", version=2, root="i0", depth=4)
+        (lost,) = await Spawns(database, note_kept=told.append).sweep_lost()
+        record = await queue.find("i1")
+        assert (record.state, record.result, record.mode, record.version) == ("lost", "lost", "spawn", 2)
+        assert (record.root, record.depth, record.started_ms) == ("i0", 4, lost.started_ms)
+
+    asyncio.run(story())
+    assert len(told) == 1
+    assert _stored(database) == set()
+
+
 BEGINS_AND_DIES = """
 import asyncio, os, signal, sys
 from pathlib import Path
+from guesthouse.queue.call import Record
 from guesthouse.queue.spawns import Spawns
 from guesthouse.storage.database import Database
 async def main():

@@ -92,6 +92,7 @@ Beside = Callable[["AsyncHost"], Coroutine[Any, Any, None]]
 def run_server(config: Config, started: Callable[[Gateway], None], beside: Beside | None = None) -> None:
     """Serves in this thread until a signal ends it, or what goes on beside it."""
     import asyncio
+    import gc
 
     import uvloop
 
@@ -99,12 +100,17 @@ def run_server(config: Config, started: Callable[[Gateway], None], beside: Besid
 
     configure_logging(config.log_format == "json", config.log_level)
     sys.setswitchinterval(config.switch_interval_seconds)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, started, beside))
+    gc.disable()  # until it listens: nearly everything that is made before stays
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config, started, beside))
+    finally:
+        gc.enable()
 
 
 async def _serve(config: Config, started: Callable[[Gateway], None], beside: Beside | None) -> None:
     import asyncio
+    import gc
 
     from guesthouse.async_host import AsyncHost
     from guesthouse.gateway import Gateway
@@ -140,6 +146,8 @@ async def _serve(config: Config, started: Callable[[Gateway], None], beside: Bes
             host.outbound.policy = replace(host.outbound.policy, listeners=own)  # a guest cannot manage its host
             host.disposable.endpoint = config.public_endpoint or endpoint_of(*gateway.addresses[0])
             host.callbacks.reached_at(config.public_urls or local_urls(gateway.addresses[0][1]))
+            gc.freeze()  # looking through all of that again and again would stop the loop for 50 to 100 ms each time
+            gc.enable()
             started(gateway)
             if beside is not None:
                 companions.append(asyncio.create_task(beside(host)))

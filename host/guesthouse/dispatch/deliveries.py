@@ -205,7 +205,6 @@ class Deliveries:
         number = callback.attempts + 1
         if end.outcome == "retried" and end.asked and number >= self._config.attempts:
             end = _End("failed", f"{end.text}; it was tried {number} times")
-        self._metrics.callback(end.outcome)
         self._log(callback, end, number)
         try:
             if end.outcome == "retried":
@@ -217,6 +216,7 @@ class Deliveries:
         except GuesthouseError as error:
             log.error("the end of a callback could not be written down", invocation_id=callback.id, error=str(error))
             await asyncio.sleep(SETTLE_SECONDS)
+        self._metrics.callback(end.outcome)
 
     def _request(self, callback: Callback, body: bytes) -> OutboundRequest:
         deployment = self._registry.get(callback.namespace, callback.name)

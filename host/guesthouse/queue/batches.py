@@ -36,6 +36,15 @@ class Change(Generic[Kind]):
         self.begins = begins
         """Whether it is new work, which can be refused."""
 
+    def tell(self, result: Any) -> None:
+        """Tells whoever still waits."""
+        if self.future.done():
+            return
+        if isinstance(result, BaseException):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
 
 class Done:
     """What a unit of work has done: a result or an error for each change, and what there is to count."""
@@ -95,13 +104,11 @@ class Batches(Generic[Kind]):
 
     async def _do(self, changes: Sequence[Change[Kind]]) -> None:
         done = await self._attempt(changes)
-        self._settled(changes, done)
-        for change, result in zip(changes, done.results, strict=True):
-            if not change.future.done():
-                if isinstance(result, BaseException):
-                    change.future.set_exception(result)
-                else:
-                    change.future.set_result(result)
+        try:
+            self._settled(changes, done)
+        finally:
+            for change, result in zip(changes, done.results, strict=True):
+                change.tell(result)
 
     async def _attempt(self, changes: Sequence[Change[Kind]]) -> Done:
         """Does changes in one transaction; where that cannot be, without those that stand in the way."""

@@ -136,7 +136,9 @@ def _insert_keys(unit: Unit, calls: Sequence[NewCall], keep_ms: int) -> None:
 
 def insert_records(unit: Unit, ended: Sequence[tuple[Record, Ending]]) -> None:
     """Inserts records and their answers; one of an id that there is already changes nothing."""
-    waiting = {record.id: (record, end) for record, end in ended}
+    waiting: dict[str, tuple[Record, Ending]] = {}
+    for record, end in ended:
+        waiting.setdefault(record.id, (record, end))
     for values, marks in parts([_record_row(unit, *of) for of in waiting.values()], _RECORD_COLUMNS):
         found = unit.rows(
             "INSERT INTO invocations (id, namespace, name, mode, state, created_ms, due_ms, started_ms, ended_ms, attempts,"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from guesthouse.queue.call import Callback, Output
-from guesthouse.queue.rows import read_callback, read_output
+from guesthouse.queue.rows import packed, read_callback, read_output
 from guesthouse.queue.unit import listed
 from guesthouse.storage.database import Connection, rows
 
@@ -44,12 +44,18 @@ def next_due_ms(connection: Connection) -> int | None:
     return moment
 
 
-def forget(connection: Connection, ids: Sequence[str]) -> None:
+_THIS = "id = ? AND headers = ?"
+"""A redriven call has a callback of the same id for its next end; its headers say of which run it tells."""
+
+
+def forget(connection: Connection, settled: Sequence[Callback]) -> None:
     """Deletes callbacks."""
-    connection.execute("DELETE FROM callbacks WHERE id IN (SELECT value FROM json_each(?))", (listed(ids),))
+    connection.executemany(f"DELETE FROM callbacks WHERE {_THIS}", [(c.id, packed(c.headers)) for c in settled])
 
 
-def postpone(connection: Connection, later: Sequence[tuple[str, int]]) -> None:
+def postpone(connection: Connection, later: Sequence[tuple[Callback, int]]) -> None:
     """Tries callbacks again at their times, one attempt more."""
-    for call_id, due_ms in later:
-        connection.execute("UPDATE callbacks SET due_ms = ?, attempts = attempts + 1 WHERE id = ?", (due_ms, call_id))
+    connection.executemany(
+        f"UPDATE callbacks SET due_ms = ?, attempts = attempts + 1 WHERE {_THIS}",
+        [(due_ms, c.id, packed(c.headers)) for c, due_ms in later],
+    )

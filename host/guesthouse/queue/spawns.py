@@ -17,7 +17,7 @@ from guesthouse.errors import GuesthouseError
 from guesthouse.queue.call import Record
 from guesthouse.queue.inserting import insert_records
 from guesthouse.queue.rows import Ending, ending
-from guesthouse.queue.unit import Unit
+from guesthouse.queue.unit import Unit, listed
 from guesthouse.storage.database import Connection, Database, rows
 from guesthouse.storage.space import FreeSpace
 
@@ -91,14 +91,16 @@ class Spawns:
 
     async def sweep_lost(self) -> tuple[SpawnInFlight, ...]:
         """Records as lost and returns what a dead process left; called once, when the host starts, before any `begin`."""
-        return await self._database.write(self._sweep)
+        lost, _ = await self._database.write(self._sweep, committed=lambda found: self._note(found[1]))
+        return tuple(lost)
 
     def _flush(self, connection: Connection) -> None:
         """Deletes all that have ended so far; what a failed commit undid is tried again by the next."""
         self._flushing = False  # before looking: whoever adds from now on asks for another flush
         while self._ended:
             self._deleting.append(self._ended.popleft())
-        connection.executemany("DELETE FROM spawns WHERE id = ?", [(ended,) for ended, _ in self._deleting])
+        ids = listed([ended for ended, _ in self._deleting])
+        connection.execute("DELETE FROM spawns WHERE id IN (SELECT value FROM json_each(?))", (ids,))
         self._write(connection, [end for _, end in self._deleting if end is not None])
 
     def _settled(self, flush: Future[None]) -> None:
@@ -107,19 +109,21 @@ class Spawns:
 
     def _flushed(self, _: None) -> None:
         self._live.difference_update(ended for ended, _ in self._deleting)
-        if self._note_kept is not None:
-            self._note_kept(sum(end[1].kept for _, end in self._deleting if end is not None))
+        self._note([end for _, end in self._deleting if end is not None])
         self._deleting.clear()
 
-    def _sweep(self, connection: Connection) -> tuple[SpawnInFlight, ...]:
+    def _note(self, records: Sequence[Written]) -> None:
+        if self._note_kept is not None:
+            self._note_kept(sum(end.kept for _, end in records))
+
+    def _sweep(self, connection: Connection) -> tuple[Sequence[SpawnInFlight], Sequence[Written]]:
         now_ms = self._clock.wall_ns() // 1_000_000
-        lost = tuple(
-            SpawnInFlight(*row) for row in rows(connection, f"SELECT {COLUMNS} FROM spawns ORDER BY started_ms, id")
-        )
+        query = f"SELECT {COLUMNS} FROM spawns ORDER BY started_ms, id"
+        lost = [SpawnInFlight(*row) for row in rows(connection, query)]
+        records = [(record, ending(record, None)) for record in (_lost(spawn, now_ms) for spawn in lost)]
         connection.execute("DELETE FROM spawns")
-        records = (_lost(spawn, now_ms) for spawn in lost)
-        self._write(connection, [(record, ending(record, None)) for record in records])
-        return lost
+        self._write(connection, records)
+        return lost, records
 
     def _write(self, connection: Connection, records: Sequence[Written]) -> None:
         insert_records(Unit(connection, self._clock.wall_ns() // 1_000_000), records)

@@ -28,6 +28,7 @@ from guesthouse.queue.rows import Code, NewCall, about_of, ending, new_call
 from guesthouse.queue.sweep import Kept, sweep
 from guesthouse.queue.unit import Unit, Value
 from guesthouse.storage.database import Connection, Database
+from guesthouse.storage.errors import StorageFull
 from guesthouse.storage.space import FreeSpace
 
 HOUR_MS = 3_600_000
@@ -94,10 +95,10 @@ class StoredQueue:
 
     async def enqueue(self, call: QueuedCall) -> str:
         new = new_call(call)
-        self._space.check()
         try:
+            self._space.check()
             self.counts.reserve(new.function, new.size)
-        except QueueFull:
+        except (QueueFull, StorageFull):  # what repeats an earlier call is no new work
             earlier = None if call.idempotency is None else await self.find_idempotent(call.idempotency)
             if earlier is None:
                 raise
@@ -274,10 +275,10 @@ class StoredQueue:
         return await self._database.read(partial(outbox.due, now_ms=now_ms, most=most, under_way=under_way, busy=busy))
 
     async def delivered(self, callback: Callback) -> None:
-        await self._batches.add(Kind.DELIVERED, callback.id)
+        await self._batches.add(Kind.DELIVERED, callback)
 
     async def postpone(self, callback: Callback, due_ms: int) -> None:
-        await self._batches.add(Kind.POSTPONE, (callback.id, due_ms))
+        await self._batches.add(Kind.POSTPONE, (callback, due_ms))
 
     async def next_callback_ms(self) -> int | None:
         return await self._database.read(outbox.next_due_ms)
