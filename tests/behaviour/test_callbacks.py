@@ -340,6 +340,26 @@ def test_a_receiver_that_hangs_is_tried_again_and_holds_up_nobody() -> None:
     story(tell, answer, callbacks=CallbackConfig(at_once_per_destination=2, timeout_ms=60_000))
 
 
+def test_a_namespace_whose_receivers_all_hang_leaves_room_for_the_others() -> None:
+    """It has half of what may be under way, however many servers it names."""
+
+    def answer(request: Received) -> bytes | None:
+        return response() if "/quick" in request.line else None
+
+    async def tell(place: Place) -> None:
+        await place.host.deploy("echo", guest("echo"), namespace="shop")
+        for name in ("slow.example", "none.example", "up.example"):
+            await place.queue(place.upstream.url("/", name))
+            await place.queue(place.upstream.url("/", name))
+        await place.received(2)
+        asked = Wanted(body=b"x", callback=place.upstream.url("/quick", "up.example"))
+        await place.host.calls.accept(place.host.deployment("echo", "shop"), asked)
+        await place.counted("delivered")
+        assert ["/quick" in request.line for request in place.upstream.requests] == [False, False, True]
+
+    story(tell, answer, callbacks=CallbackConfig(at_once=4, at_once_per_destination=2, timeout_ms=60_000))
+
+
 def test_a_receiver_that_does_not_answer_in_time_is_tried_again() -> None:
     """A time that is bounded, and a second try that succeeds."""
     answers = itertools.chain([None], itertools.repeat(response()))

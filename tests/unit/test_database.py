@@ -109,6 +109,23 @@ def test_a_failing_unit_of_work_takes_no_other_with_it(database: Database) -> No
     assert database.read_sync(facts) == [1, 2]
 
 
+def test_a_unit_that_fails_alone_is_undone_and_the_next_one_works(database: Database) -> None:
+    """It had the transaction for itself: nothing of it is there, its caller gets its own error."""
+
+    def half(connection: Connection) -> None:
+        add(100)(connection)
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        database.write_sync(half)
+    database.write_sync(add(1))
+    with pytest.raises(StorageError, match="UNIQUE"):
+        database.write_sync(add(1))
+    database.write_sync(add(2))
+    assert database.read_sync(facts) == [1, 2]
+    assert not database.failed.is_set()
+
+
 def test_a_cancelled_wait_does_not_undo_the_write(database: Database) -> None:
     """The task is gone, the row is there, and the writer goes on."""
 

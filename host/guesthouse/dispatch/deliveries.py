@@ -117,6 +117,7 @@ class Deliveries:
         self._woken = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._destinations: Counter[str] = Counter()
+        self._namespaces: Counter[str] = Counter()
         self._loop_task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -168,9 +169,10 @@ class Deliveries:
         while (room := self._config.at_once - len(self._tasks)) > 0:
             most = min(room, BATCH)
             busy = [to for to, count in self._destinations.items() if count >= self._config.at_once_per_destination]
-            due = await self._queue.callbacks(most, list(self._tasks), busy)
+            crowded = [namespace for namespace, count in self._namespaces.items() if count >= self._most_of_one]
+            due = await self._queue.callbacks(most, list(self._tasks), busy, crowded)
             for callback, output in () if self._closing else due:
-                if self._destinations[callback.destination] < self._config.at_once_per_destination:
+                if self._has_room(callback):
                     self._begin(callback, output)
             if len(due) < most or self._closing:
                 return await self._until_next()
@@ -183,19 +185,32 @@ class Deliveries:
         left = (due_ms - self._clock.wall_ns() // 1_000_000) / 1_000
         return LOOK_SECONDS if self._tasks else min(max(left, 0.01), LOOK_SECONDS)
 
+    @property
+    def _most_of_one(self) -> int:
+        """Half of all for one namespace: its slow receivers are not to hold up everybody else's callbacks (C9)."""
+        return max(1, self._config.at_once // 2)
+
+    def _has_room(self, callback: Callback) -> bool:
+        return (
+            self._destinations[callback.destination] < self._config.at_once_per_destination
+            and self._namespaces[callback.namespace] < self._most_of_one
+        )
+
     def _begin(self, callback: Callback, output: Output | None) -> None:
         task = asyncio.get_running_loop().create_task(
             self._deliver(callback, output), name=f"callback of {callback.id}"
         )
         self._tasks[callback.id] = task
         self._destinations[callback.destination] += 1
+        self._namespaces[callback.namespace] += 1
         task.add_done_callback(lambda _: self._ended(callback))
 
     def _ended(self, callback: Callback) -> None:
         del self._tasks[callback.id]
-        self._destinations[callback.destination] -= 1
-        if not self._destinations[callback.destination]:
-            del self._destinations[callback.destination]
+        for counter, of in ((self._destinations, callback.destination), (self._namespaces, callback.namespace)):
+            counter[of] -= 1
+            if not counter[of]:
+                del counter[of]
         self.wake()
 
     # -- one try

@@ -5,7 +5,7 @@ Promises: whoever settles a call with an older fence changes nothing; what belon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from guesthouse.errors import GuesthouseError
@@ -16,7 +16,7 @@ from guesthouse.queue.queue import Fenced, UnknownInvocation
 from guesthouse.queue.rows import Code, Ending, NewCall, packed
 from guesthouse.queue.unit import Found, Move, Unit, Value, parts
 
-_COLUMNS: Final = 9
+_COLUMNS: Final = 8
 
 
 class Settlement(NamedTuple):
@@ -72,37 +72,47 @@ def _fenced(settlement: Settlement) -> Fenced:
 
 def _update(unit: Unit, settlements: Sequence[Settlement]) -> list[tuple[Settlement, int]]:
     """Those whose fence is the last one, with the numbers of their rows."""
-    passed = []
     by_id = {settlement.id: settlement for settlement in settlements}
-    for values, marks in parts([_row(settlement) for settlement in settlements], _COLUMNS):
-        found = unit.rows(
-            "UPDATE invocations SET holder = NULL, due_ms = coalesce(column4, due_ms), ended_ms = column6,"
-            " started_ms = coalesce(column5, started_ms), about = coalesce(column7, about), kept = column8,"
-            f" attempts = attempts - column9, state = CASE WHEN column9 AND strikes THEN {Code.STRUCK:d} ELSE column3 END,"
-            f" strikes = CASE WHEN column9 THEN strikes ELSE 0 END FROM (VALUES {marks})"
-            f" WHERE id = column1 AND fence = column2 AND state = {Code.RUNNING:d}"
-            " RETURNING id, seq, namespace, name, state, size",
+    passed = []
+    written = []
+    for call_id, seq, namespace, name, strikes, size in _leased(unit, settlements):
+        settlement = by_id[call_id]
+        code = Code.STRUCK if settlement.gives_back and strikes else settlement.code
+        kept = 0 if settlement.ending is None else settlement.ending.kept
+        unit.moves.append(Move((namespace, name), Code.RUNNING, code, size, kept))
+        passed.append((settlement, seq))
+        written.append(_row(settlement, seq, code, kept))
+    for values, marks in parts(written, _COLUMNS):
+        unit.execute(
+            "UPDATE invocations SET holder = NULL, state = column2, due_ms = coalesce(column3, due_ms),"
+            " started_ms = coalesce(column4, started_ms), ended_ms = column5, about = coalesce(column6, about),"
+            " kept = column7, attempts = attempts - column8, strikes = CASE WHEN column8 THEN strikes ELSE 0 END"
+            f" FROM (VALUES {marks}) WHERE seq = column1",
             values,
         )
-        for call_id, seq, namespace, name, code, size in found:
-            settlement = by_id[call_id]
-            kept = 0 if settlement.ending is None else settlement.ending.kept
-            unit.moves.append(Move((namespace, name), Code.RUNNING, Code(code), size, kept))
-            passed.append((settlement, seq))
     return passed
 
 
-def _row(settlement: Settlement) -> tuple[Value, ...]:
+def _leased(unit: Unit, settlements: Sequence[Settlement]) -> Iterator[list[Any]]:
+    """The rows of those whose fence is the last one."""
+    for values, marks in parts([(settlement.id, settlement.lease.fence) for settlement in settlements], 2):
+        yield from unit.gathered(
+            f"SELECT json_group_array(json_array(id, seq, namespace, name, strikes, size)) FROM (VALUES {marks})"
+            f" CROSS JOIN invocations ON id = column1 WHERE fence = column2 AND state = {Code.RUNNING:d}",
+            values,
+        )
+
+
+def _row(settlement: Settlement, seq: int, code: Code, kept: int) -> tuple[Value, ...]:
     ending = settlement.ending
     return (
-        settlement.id,
-        settlement.lease.fence,
-        int(settlement.code),
+        seq,
+        int(code),
         settlement.due_ms,
         settlement.started_ms,
         settlement.ended_ms,
         settlement.about if ending is None else ending.about,
-        0 if ending is None else ending.kept,
+        kept,
         int(settlement.gives_back),
     )
 

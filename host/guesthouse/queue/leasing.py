@@ -20,6 +20,8 @@ from guesthouse.storage.errors import StorageError
 
 LEASE_BYTES: Final = 8 << 20
 """Of the requests that one unit of work reads, on the thread on which all others write."""
+SMALL_BYTES: Final = 32 << 10
+"""Bodies up to this are read together with others: see `Unit.gathered`."""
 LOOKED_AT: Final = 1_024
 """Calls that one unit of work looks at beyond those that it may take, and parks: some milliseconds without other writes."""
 
@@ -50,14 +52,17 @@ class Taken(NamedTuple):
 def lease(unit: Unit, wanted: Wanted, holder: str) -> Taken:
     """Takes calls that are due, in their order; one that cannot be read is put away as lost."""
     code = Code.STRUCK if wanted.struck else Code.READY
-    seqs: Sequence[int] | None = None
     keyed = bool(wanted.busy_keys or wanted.key_inflight)
     room = wanted.most + (LOOKED_AT if keyed else 0)
     more = wanted.promotes and not wanted.struck and _promote(unit, wanted.function, room)
+    found = _next(unit, wanted.function, code, room)
     if keyed:
-        seqs, window = _choose(unit, wanted, code, room)
-        more = more or window
-    rows, cut = _requests(unit, wanted, code, seqs)
+        chosen, window = _choose(unit, wanted, code, found)
+        more = more or (window and len(found) == room)
+    else:
+        chosen = found
+    rows = _requests(unit, _affordable(chosen))
+    cut = len(rows) < len(chosen)
     leases = _take(unit, wanted.function, code, rows, holder)
     keys = {row[2] for row in rows} - {None}
     if keys and code is Code.READY:
@@ -79,30 +84,54 @@ def _promote(unit: Unit, function: FunctionKey, most: int) -> bool:
     return count == most
 
 
-def _choose(unit: Unit, wanted: Wanted, code: Code, looked_at: int) -> tuple[list[int], bool]:
-    """The rows to take of those that are next, and whether to look again; those that their keys hold up are parked."""
-    found = unit.rows(
-        "SELECT seq, key FROM invocations INDEXED BY invocations_waiting WHERE state < 4 AND namespace = ? AND name = ?"
-        " AND state = ? ORDER BY due_ms, seq LIMIT ?",
-        (*wanted.function, int(code), looked_at),
+class Next(NamedTuple):
+    """A call that is among the next of its function."""
+
+    seq: int
+    key: str | None
+    size: int
+
+
+def _next(unit: Unit, function: FunctionKey, code: Code, most: int) -> list[Next]:
+    """Calls in the order in which they are to be taken."""
+    query = (
+        "SELECT json_group_array(json_array(seq, key, size)) FROM (SELECT seq, key, size FROM invocations"
+        " INDEXED BY invocations_waiting WHERE state < 4 AND namespace = ? AND name = ? AND state = ?"
+        " ORDER BY due_ms, seq LIMIT ?)"
     )
+    return [Next(*row) for row in unit.gathered(query, (*function, int(code), most))]
+
+
+def _choose(unit: Unit, wanted: Wanted, code: Code, found: Sequence[Next]) -> tuple[list[Next], bool]:
+    """Those to take, and whether there is room for more; those that their keys hold up are parked."""
     busy = set(wanted.busy_keys)
-    chosen: list[int] = []
+    chosen: list[Next] = []
     parked: list[int] = []
     taken = Counter(wanted.taken)
-    heads: set[str] = set()
-    for seq, key in found:
+    heads: set[str | None] = set()
+    for next_ in found:
+        key = next_.key
         if key is None or (key not in busy and taken[key] < (wanted.key_inflight or wanted.most)):
             if len(chosen) < wanted.most:
-                chosen.append(seq)
+                chosen.append(next_)
                 taken.update([key] if key else [])
         elif key in heads:
-            parked.append(seq)
+            parked.append(next_.seq)
         heads.add(key)
     if code is Code.READY:
         unit.move(parked, Code.PARKED)
         unit.moves += [Move(wanted.function, Code.READY, Code.PARKED)] * len(parked)
-    return chosen, len(chosen) < wanted.most and len(found) == looked_at
+    return chosen, len(chosen) < wanted.most
+
+
+def _affordable(chosen: Sequence[Next]) -> list[Next]:
+    """As many of them as are read at once."""
+    total = 0
+    for count, next_ in enumerate(chosen, 1):
+        total += next_.size
+        if total > LEASE_BYTES:
+            return list(chosen[:count])
+    return list(chosen)
 
 
 def unpark(unit: Unit, function: FunctionKey, keys: Sequence[str], most: int) -> int:
@@ -124,32 +153,23 @@ def unpark(unit: Unit, function: FunctionKey, keys: Sequence[str], most: int) ->
     return count
 
 
-_SELECT: Final = """
-    SELECT i.seq, i.id, i.key, i.created_ms, i.size, i.attempts, i.fence, i.strikes, r.about, r.body
-    FROM invocations AS i {index} LEFT JOIN requests AS r ON r.seq = i.seq WHERE {condition} ORDER BY i.due_ms, i.seq
-"""
-_NEXT: Final = _SELECT.format(
-    index="INDEXED BY invocations_waiting",
-    condition="i.state < 4 AND i.namespace = ? AND i.name = ? AND i.state = ?",
-)
-_CHOSEN: Final = _SELECT.format(index="", condition="i.seq IN (SELECT value FROM json_each(?))")
-
-
-def _requests(unit: Unit, wanted: Wanted, code: Code, seqs: Sequence[int] | None) -> tuple[list[tuple[Any, ...]], bool]:
-    """Rows with their requests: those of `seqs`, or else the next ones; and whether their bytes were too many for all."""
-    found: list[tuple[Any, ...]] = []
-    total = 0
-    if seqs is None:
-        cursor = unit.execute(f"{_NEXT} LIMIT ?", (*wanted.function, int(code), wanted.most))
-    else:
-        cursor = unit.execute(_CHOSEN, (listed(seqs),))
-    for row in cursor:
-        found.append(row)
-        total += row[4]
-        if total > LEASE_BYTES:
-            cursor.close()
-            return found, True
-    return found, False
+def _requests(unit: Unit, chosen: Sequence[Next]) -> list[tuple[Any, ...]]:
+    """Rows with their requests, in the order of `chosen`."""
+    query = (
+        "SELECT json_group_array(json_array(i.seq, i.id, i.key, i.created_ms, i.size, i.attempts, i.fence, i.strikes,"
+        " hex(r.about), CASE WHEN length(r.body) <= ? THEN hex(r.body) END)) FROM json_each(?) AS chosen"
+        " CROSS JOIN invocations AS i ON i.seq = chosen.value LEFT JOIN requests AS r ON r.seq = i.seq"
+    )
+    if not chosen:
+        return []
+    found = unit.gathered(query, (SMALL_BYTES, listed([next_.seq for next_ in chosen])))
+    query = "SELECT seq, body FROM requests WHERE seq IN (SELECT value FROM json_each(?))"
+    large = [row[0] for row in found if row[-1] is None]
+    bodies = dict(unit.rows(query, (listed(large),))) if large else {}
+    return [
+        (*row[:-2], bytes.fromhex(row[-2]), bodies.get(row[0]) if row[-1] is None else bytes.fromhex(row[-1]))
+        for row in found
+    ]
 
 
 def _take(unit: Unit, function: FunctionKey, code: Code, rows: Sequence[tuple[Any, ...]], holder: str) -> list[Lease]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from guesthouse.queue.call import Callback, Output
 from guesthouse.queue.rows import packed, read_callback, read_output
@@ -15,9 +15,19 @@ PAGE_BYTES: Final = 32 << 20
 COLUMNS: Final = "c.id, c.namespace, c.name, c.url, c.headers, c.attempts, c.due_ms"
 
 
-def due(
-    connection: Connection, now_ms: int, most: int, under_way: Collection[str], busy: Collection[str]
-) -> list[tuple[Callback, Output | None]]:
+class Due(NamedTuple):
+    """Which callbacks somebody has room for."""
+
+    now_ms: int
+    most: int
+    under_way: Collection[str]
+    busy: Collection[str]
+    """Destinations."""
+    crowded: Collection[str]
+    """Namespaces."""
+
+
+def due(connection: Connection, wanted: Due) -> list[tuple[Callback, Output | None]]:
     """Callbacks that are due, in their order, with the answers that they deliver."""
     found: list[tuple[Callback, Output | None]] = []
     total = 0
@@ -25,8 +35,8 @@ def due(
         f"SELECT {COLUMNS}, o.status, o.headers, o.body FROM callbacks AS c INDEXED BY callbacks_by_due"
         " LEFT JOIN outputs AS o USING (seq) WHERE c.due_ms <= ?"
         " AND c.id NOT IN (SELECT value FROM json_each(?)) AND c.destination NOT IN (SELECT value FROM json_each(?))"
-        " ORDER BY c.due_ms LIMIT ?",
-        (now_ms, listed(list(under_way)), listed(list(busy)), most),
+        " AND c.namespace NOT IN (SELECT value FROM json_each(?)) ORDER BY c.due_ms LIMIT ?",
+        (wanted.now_ms, *(listed(list(of)) for of in wanted[2:]), wanted.most),
     )
     for row in cursor:
         output = None if row[7] is None else read_output(row[7:])

@@ -160,12 +160,12 @@ class Queue(Protocol):
     # -- callbacks
 
     async def callbacks(
-        self, most: int, under_way: Collection[str] = (), busy: Collection[str] = ()
+        self, most: int, under_way: Collection[str] = (), busy: Collection[str] = (), crowded: Collection[str] = ()
     ) -> Sequence[tuple[Callback, Output | None]]:
         """Callbacks that are due, in the order in which they became due, with the outputs that they deliver.
 
         Until they are settled they are given out again, but for the ids that are `under_way`; those to a destination that
-        is `busy` (see `Callback.destination`) wait, and hold up no others.
+        is `busy` (see `Callback.destination`), or of a namespace that is `crowded`, wait, and hold up no others.
         """
 
     async def delivered(self, callback: Callback) -> None:

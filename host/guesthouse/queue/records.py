@@ -105,15 +105,16 @@ def page(connection: Connection, wanted: Page) -> tuple[list[Record], str | None
 def waiting(connection: Connection, functions: Sequence[FunctionKey], now_ms: int) -> dict[FunctionKey, Any]:
     """When the oldest ready and the next delayed call of each function became, or becomes, due."""
 
-    def first(code: Code) -> str:
+    def first(code: Code, later: str = "") -> str:
         return (
-            "(SELECT min(due_ms) FROM invocations AS i INDEXED BY invocations_waiting WHERE i.state < 4"
-            f" AND i.namespace = f.value ->> 0 AND i.name = f.value ->> 1 AND i.state = {code:d}"
+            "(SELECT due_ms FROM invocations AS i INDEXED BY invocations_waiting WHERE i.state < 4"
+            f" AND i.namespace = f.value ->> 0 AND i.name = f.value ->> 1 AND i.state = {code:d} {later}"
+            " ORDER BY due_ms LIMIT 1)"
         )
 
     query = (
-        f"SELECT f.value ->> 0, f.value ->> 1, {first(Code.READY)}), {first(Code.STRUCK)}),"
-        f" {first(Code.DELAYED)}), {first(Code.DELAYED)} AND i.due_ms > ?) FROM json_each(?) AS f"
+        f"SELECT f.value ->> 0, f.value ->> 1, {first(Code.READY)}, {first(Code.STRUCK)},"
+        f" {first(Code.DELAYED)}, {first(Code.DELAYED, 'AND i.due_ms > ?')} FROM json_each(?) AS f"
     )
     found = rows(connection, query, (now_ms, orjson.dumps(functions).decode()))
     times = {}

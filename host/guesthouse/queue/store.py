@@ -269,10 +269,10 @@ class StoredQueue:
     # -- callbacks
 
     async def callbacks(
-        self, most: int, under_way: Collection[str] = (), busy: Collection[str] = ()
+        self, most: int, under_way: Collection[str] = (), busy: Collection[str] = (), crowded: Collection[str] = ()
     ) -> Sequence[tuple[Callback, Output | None]]:
-        now_ms = self._now_ms()
-        return await self._database.read(partial(outbox.due, now_ms=now_ms, most=most, under_way=under_way, busy=busy))
+        wanted = outbox.Due(self._now_ms(), most, under_way, busy, crowded)
+        return await self._database.read(partial(outbox.due, wanted=wanted))
 
     async def delivered(self, callback: Callback) -> None:
         await self._batches.add(Kind.DELIVERED, callback)

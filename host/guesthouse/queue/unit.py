@@ -57,6 +57,11 @@ class Unit:
         """All rows of a query."""
         return rows(self.connection, query, values)
 
+    def gathered(self, query: str, values: Sequence[Value] = ()) -> list[list[Any]]:
+        """The rows of a query that makes one JSON array of them: the interpreter is given away for each row otherwise."""
+        found: list[list[Any]] = orjson.loads(self.rows(query, values)[0][0])
+        return found
+
     def find(self, id: str) -> Found:
         """The row of an invocation; raises `UnknownInvocation`."""
         found = self.rows("SELECT seq, state, namespace, name, key, size, kept FROM invocations WHERE id = ?", (id,))
