@@ -212,7 +212,12 @@ class Consumer:
                 self._struck.discard(function)
                 self._suspect_next()  # another function may have been passed by meanwhile
         if most > len(taken):
-            taken += await self._queue.lease(function, most - len(taken), busy, key_inflight=each)
+            try:
+                taken += await self._queue.lease(function, most - len(taken), busy, key_inflight=each)
+            except GuesthouseError:
+                if not taken:
+                    raise
+                self._turns.add(function)  # what was taken has to run all the same
         return taken
 
     def _suspect_next(self) -> None:

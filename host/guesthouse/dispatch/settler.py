@@ -102,7 +102,8 @@ class Settler:
         self._metrics.queue_attempt(record.state)
         if record.state == "dead":
             path = f"{call.namespace}/{call.name}"
-            log.warning("a queued call is a dead letter", function=path, invocation_id=call.id, reason=record.reason)
+            # no louder: a function can fail as often as it is called
+            log.debug("a queued call is a dead letter", function=path, invocation_id=call.id, reason=record.reason)
         self._ended(record)
         if isinstance(further, QueuedCall):
             self._wake((further.namespace, further.name), further.due_ms)

@@ -1,8 +1,8 @@
 """`Queue`: what a place for queued calls and for records of invocations has to do, whatever keeps it.
 
-Promises, which `tests/unit/queue_model.py` checks of every backend: what `enqueue` acknowledged is not lost by any crash; a call
-is leased to one holder at a time, and whoever settles it with an older fence changes nothing; each call ends in exactly one
-record; what belongs together is stored together.  All methods are awaited on one loop.  Knows nothing of how calls run.
+Promises, which `tests/unit/queue_machine.py` checks of every backend: what `enqueue` acknowledged is not lost by any crash; a
+call is leased to one holder at a time, and whoever settles it with an older fence changes nothing; each call ends in exactly
+one record; what belongs together is stored together.  All methods are awaited on one loop.  Knows nothing of how calls run.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Queue(Protocol):
         """Takes a call; on return it survives a crash.
 
         Its id; or the id of the earlier call with the same idempotency key and request, and nothing new is stored.  Raises
-        `QueueFull`, `AnotherRequest`, and `StorageFull` where the disk has no room for new work.
+        `QueueFull`, `AnotherRequest`, and `StorageFull` where the disk has no room for new work.  A key may outlive the
+        record of its call.
         """
 
     async def lease(
@@ -80,7 +81,8 @@ class Queue(Protocol):
     ) -> Sequence[Lease]:
         """Takes up to `most` calls of a function that are due, in the order in which they became due, except of `busy_keys`.
 
-        At most `key_inflight` of any key, unless that is 0; fewer than `most` are all that can be taken.
+        At most `key_inflight` of any key, unless that is 0; fewer than `most` are all that can be taken.  A call that had to
+        wait for its key may come later than others, never before an earlier one of its key.
         Of those without strikes; or, where `struck` is true, of those with strikes alone: who runs them one at a time knows
         whose fault the next crash is, and no innocent call collects two strikes beside one that kills its host.
         """

@@ -206,7 +206,7 @@ def read_record(row: Sequence[Any]) -> Record:
             started_ms=started_ms,
             ended_ms=ended_ms,
             attempts=attempts,
-            due_ms=due_ms if code < Code.RUNNING else 0,
+            due_ms=due_ms if code == Code.DELAYED else 0,
             **{f.name: _like(found.get(f.name, f.default), f) for f in _ABOUT},
         )
     except (ValueError, TypeError, AttributeError) as error:
