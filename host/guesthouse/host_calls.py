@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from guesthouse.dispatch.flows import QueueState
 from guesthouse.dispatch.invocations import Invocations, Wanted
 from guesthouse.queue.call import Output, QueuedCall, Record
+from guesthouse.queue.queue import Page
 from guesthouse.registry.deployment import Deployment
 
 T = TypeVar("T")
@@ -76,14 +77,8 @@ class AsyncCalls:
         Of one function (in the namespace `default`, if none is given), of one namespace, or all; `since_ms` is in
         milliseconds since 1970-01-01 UTC.
         """
-        return await self.calls.list(
-            function=None if function is None else (namespace or "default", function),
-            namespace=namespace if function is None else None,
-            state=state,
-            since_ms=since_ms,
-            most=most,
-            after=after,
-        )
+        key = None if function is None else (namespace or "default", function)
+        return await self.calls.list(Page(key, namespace if key is None else None, state, since_ms, most, after))
 
     async def output(self, id: str) -> Output | None:
         """What an invocation answered, if it has ended and that was kept.  Raises `UnknownInvocation`."""

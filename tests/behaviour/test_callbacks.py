@@ -21,6 +21,7 @@ from guesthouse.net.breaker import FAILURES
 from guesthouse.net.client import OutboundRequest, OutboundResponse
 from guesthouse.net.failures import ConnectionFailed
 from guesthouse.queue.call import Record
+from guesthouse.queue.queue import Page
 from served import config, served
 from support import guest
 from upstream import Answer, Received, Steps, Upstream, response
@@ -70,7 +71,7 @@ class Place:
     async def record_of(self, name: str) -> Record:
         """The record of the only call of a function, once it has ended."""
         while True:
-            found, _ = await self.host.calls.list(function=("default", name))
+            found, _ = await self.host.calls.list(Page(function=("default", name)))
             if found:
                 return await self.ended(found[0].id)
             await asyncio.sleep(0.002)
@@ -405,7 +406,7 @@ def test_functions_that_call_each_other_back_end() -> None:
         place.upstream.answer = lambda _: response(b"", "200 OK", f"X-Callback-Url: {again}")
         await place.queue(again, "proxy", query=[("url", url)])
         await place.counted("refused")
-        records, _ = await place.host.calls.list(function=("default", "proxy"))
+        records, _ = await place.host.calls.list(Page(function=("default", "proxy")))
         assert sorted(record.depth for record in records) == list(range(17))
         assert len({record.root for record in records}) == 1
 

@@ -10,6 +10,7 @@ import pytest
 
 from faulty_disk import FaultyDisk, cut_the_power
 from guesthouse.queue.call import Callback, Output
+from guesthouse.queue.queue import Page
 from guesthouse.storage import writer
 from unit.queue_places import FUNCTION, QueuePlace
 
@@ -70,7 +71,7 @@ def test_what_was_acknowledged_is_there_after_a_power_cut_at_any_moment(
 
 
 def _check(after: QueuePlace, told: Told, cut: int) -> None:
-    found = {record.id: record for record in after.wait(after.queue.list(most=1_000))[0]}
+    found = {record.id: record for record in after.wait(after.queue.list(Page(most=1_000)))[0]}
     for call_id, states in told.items():
         known = [state for length, state in states if length <= cut]
         assert not known or call_id in found

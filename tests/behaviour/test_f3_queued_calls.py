@@ -9,6 +9,7 @@ import pytest
 
 from faulty_disk import FaultyDisk
 from guesthouse.queue.call import Output
+from guesthouse.queue.queue import Page
 from guesthouse.storage import writer
 from guesthouse.storage.errors import StorageFailed
 from unit.queue_places import QueuePlace
@@ -53,7 +54,7 @@ def test_after_one_failure_nothing_is_acknowledged_and_nothing_is_lost(
     place.close()
     after = QueuePlace(tmp_path / "guesthouse.db")
     after.wait(after.queue.recover())
-    found = {record.id: record.state for record in after.wait(after.queue.list(most=1_000))[0]}
+    found = {record.id: record.state for record in after.wait(after.queue.list(Page(most=1_000)))[0]}
     after.close()
     assert "late" not in found
     later = {"queued": ("queued", "succeeded"), "running": ("queued", "succeeded"), "succeeded": ("succeeded",)}

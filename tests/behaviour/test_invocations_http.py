@@ -107,7 +107,12 @@ def test_a_note_of_a_spawn_is_in_its_record_only(server: Served) -> None:
 
 def test_a_request_is_shown_without_its_callers_credentials(server: Served) -> None:
     """Whoever may read requests is not thereby anybody else; the function has them."""
-    secret = {"cookie": "session=hunter2", "authorization": "Bearer hunter2", "guesthouse-delay": "1h", "x-kind": "plain"}
+    secret = {
+        "cookie": "session=hunter2",
+        "authorization": "Bearer hunter2",
+        "guesthouse-delay": "1h",
+        "x-kind": "plain",
+    }
     call = enqueue(server, "echo", b"", secret)
     shown = server.request("GET", f"/invocations/{call}/request")
     assert b"hunter2" not in shown.body

@@ -12,6 +12,7 @@ from command_line import built, guesthouse
 from guesthouse import AsyncHost
 from guesthouse.errors import BadRequest
 from guesthouse.queue.call import Record
+from guesthouse.queue.queue import Page
 from harness import until
 from served import served
 from support import guest
@@ -23,7 +24,7 @@ EACH_SECOND = "* * * * * *"
 async def records(host: AsyncHost, name: str, count: int) -> list[Record]:
     """The first calls of a function, oldest first, once so many have ended."""
     while True:
-        found, _ = await host.calls.list(function=("default", name))
+        found, _ = await host.calls.list(Page(function=("default", name)))
         if len(found) >= count:
             return [await host.calls.attach(record.id, PATIENCE) for record in list(found)[::-1][:count]]
         await asyncio.sleep(0.02)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from guesthouse.queue.call import Record
-from guesthouse.queue.queue import AnotherRequest, Fenced, FunctionKey, Queue, UnknownInvocation
+from guesthouse.queue.queue import AnotherRequest, Fenced, FunctionKey, Page, Queue, UnknownInvocation
 from set_clock import SetClock
 from unit.queue_model import ENDED, FUNCTIONS, HOUR, SECOND, Entry, Model
 
@@ -78,7 +78,7 @@ class QueueLooks(RuleBasedStateMachine):
         after = None
         while True:
             page, after = self.wait(
-                self.queue.list(function=function, state=state, since_ms=since_ms, most=most, after=after)
+                self.queue.list(Page(function=function, state=state, since_ms=since_ms, most=most, after=after))
             )
             assert len(page) <= most
             found += page

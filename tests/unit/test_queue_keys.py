@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from guesthouse.queue import leasing
+from guesthouse.queue.queue import Page
 from unit.queue_places import FUNCTION, QueuePlace
 
 
@@ -86,7 +87,7 @@ def test_parked_calls_are_counted_and_listed_as_queued(place: QueuePlace) -> Non
     place.lease(1, key_inflight=1)
     place.lease(1, busy_keys=["k"], key_inflight=1)
     assert place.wait(place.queue.waiting())[FUNCTION].queued == 9
-    found, _ = place.wait(place.queue.list(state="queued"))
+    found, _ = place.wait(place.queue.list(Page(state="queued")))
     assert [record.id for record in found] == ids[:0:-1]
     place.open()
     assert place.wait(place.queue.waiting())[FUNCTION].queued == 9

@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from guesthouse.errors import BadRequest
 from guesthouse.queue.call import Output, QueuedCall
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
-from guesthouse.queue.queue import UnknownInvocation, Waiting
+from guesthouse.queue.queue import Page, UnknownInvocation, Waiting
 from guesthouse.storage import schema
 from guesthouse.storage.database import Connection, Database, rows
 from guesthouse.storage.errors import StorageError
@@ -144,23 +144,23 @@ def test_a_request_that_something_else_has_changed_holds_up_nobody(place: QueueP
 def test_a_place_in_a_list_that_nobody_gave_out_is_refused(place: QueuePlace, after: str) -> None:
     """It is what somebody wrote into a URL."""
     with pytest.raises(BadRequest):
-        place.wait(place.queue.list(after=after))
+        place.wait(place.queue.list(Page(after=after)))
 
 
 @pytest.mark.parametrize("most", [0, -1, 1001])
 def test_a_page_has_a_size_that_can_be(place: QueuePlace, most: int) -> None:
     """And a state that exists."""
     with pytest.raises(BadRequest):
-        place.wait(place.queue.list(most=most))
+        place.wait(place.queue.list(Page(most=most)))
     with pytest.raises(BadRequest, match="queued, running, dead"):
-        place.wait(place.queue.list(state="gone"))
+        place.wait(place.queue.list(Page(state="gone")))
 
 
 def test_pages_of_one_namespace_show_nothing_of_another(place: QueuePlace) -> None:
     """Newest first."""
     place.put(3, ("a", "x"))
     mine = place.put(3, ("b", "y"))
-    found, after = place.wait(place.queue.list(namespace="b"))
+    found, after = place.wait(place.queue.list(Page(namespace="b")))
     assert ([record.id for record in found], after) == (mine[::-1], None)
 
 

@@ -8,8 +8,9 @@ has ended.  Belongs to the loop's thread.  Must not know how the queue keeps wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 from guesthouse.clock import Clock
 from guesthouse.dispatch.dispatcher import LAST_SECONDS, Dispatcher
@@ -230,24 +231,43 @@ class Consumer:
         """Starts what was leased, with a turn for the rest of the loop now and then."""
         began = self._clock.monotonic_ns()
         superfluous = []
+        over: list[QueuedRun] = []
         for lease in leases:
-            if not self._begin(lease):
+            run = self._begin(lease)
+            if run is None:
                 superfluous.append(self._queue.release(lease))
+            elif run.has_succeeded:  # in its first slice: it needs no task of its own
+                self._gave_back(run)
+                over.append(run)
+            else:
+                self._go_on(self._finish(run))
             if self._clock.monotonic_ns() - began > TURN_NS:
+                over = self._settle(over)
                 await asyncio.sleep(0)
                 began = self._clock.monotonic_ns()
+        self._settle(over)
         for result in await asyncio.gather(*superfluous, return_exceptions=True):
             if isinstance(result, Exception):
                 log.warning("a call could not be put back", error=str(result))
 
-    def _begin(self, lease: Lease) -> bool:
-        """Starts one call; false where it may not start: another one with its key has just begun, or the host stops."""
+    def _settle(self, over: list[QueuedRun]) -> list[QueuedRun]:
+        if over:
+            self._go_on(self._settler.settle_all(over))
+        return []
+
+    def _go_on(self, rest: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(rest, name="queued calls")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _begin(self, lease: Lease) -> QueuedRun | None:
+        """Starts one call; `None` where it may not start: another one with its key has just begun, or the host stops."""
         call = lease.call
         flow = self._flows.of((call.namespace, call.name))
         if not self._takes() or not flow.admits(call.key):
             if lease.strikes:
                 self._suspect_next()
-            return False
+            return None
         due_ms = max(call.queued_ms, call.due_ms)
         if lease.attempt == 1:
             self._metrics.queue_wait(max(0, self._clock.wall_ns() - due_ms * 1_000_000))
@@ -256,10 +276,7 @@ class Consumer:
         run = QueuedRun(lease, deployment, self._dispatcher, self._clock, self._config.output_bytes)
         self._runs[call.id] = run
         run.begin()
-        task = asyncio.get_running_loop().create_task(self._finish(run), name=f"queued {call.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return True
+        return run
 
     # -- waiting
 

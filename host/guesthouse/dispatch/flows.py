@@ -110,10 +110,10 @@ class Flows:
     # -- what runs
 
     def started(self, call: QueuedCall) -> None:
-        """A call runs."""
+        """A call runs, after `of` was asked for its function."""
         self.running += 1
         self._namespaces[call.namespace] += 1
-        self.of((call.namespace, call.name)).started(call.key, self._clock.monotonic_ns())
+        self._flows[call.namespace, call.name].started(call.key, self._clock.monotonic_ns())
 
     def ended(self, run: QueuedRun) -> None:
         """A call does not run any more; how it ended tells how many of its function may run at once."""
@@ -122,7 +122,7 @@ class Flows:
         self._namespaces[call.namespace] -= 1
         if not self._namespaces[call.namespace]:
             del self._namespaces[call.namespace]
-        flow = self.of((call.namespace, call.name))
+        flow = self._flows[call.namespace, call.name]
         flow.ended(call.key)
         if flow.policy.adaptive and run.outcome is not None:
             if run.overloaded:

@@ -17,7 +17,7 @@ from guesthouse.dispatch.waiters import Waiters
 from guesthouse.errors import BadRequest, BodyTooLarge, Draining, InputError, NotFound, Unavailable
 from guesthouse.limits import LONGEST_MS, MiB
 from guesthouse.queue.call import LIVE, Idempotency, Output, Pairs, QueuedCall, Record
-from guesthouse.queue.queue import FunctionKey, Queue, UnknownInvocation
+from guesthouse.queue.queue import ALL, FunctionKey, Page, Queue, UnknownInvocation
 from guesthouse.registry.deployment import CALLABLE, Deployment
 
 if TYPE_CHECKING:
@@ -211,20 +211,9 @@ class Invocations:
                 raise
             return record
 
-    async def list(
-        self,
-        *,
-        function: FunctionKey | None = None,
-        namespace: str | None = None,
-        state: str | None = None,
-        since_ms: int | None = None,
-        most: int = 100,
-        after: str | None = None,
-    ) -> tuple[Sequence[Record], str | None]:
+    async def list(self, wanted: Page = ALL) -> tuple[Sequence[Record], str | None]:
         """Records, newest first, and where the next page begins.  Raises `BadRequest` for one that is no page."""
-        return await self._queue.list(
-            function=function, namespace=namespace, state=state, since_ms=since_ms, most=most, after=after
-        )
+        return await self._queue.list(wanted)
 
     async def output(self, id: str) -> Output | None:
         """The answer of an invocation that has ended, if it was kept.  Raises `UnknownInvocation`."""

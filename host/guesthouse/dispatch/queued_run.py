@@ -143,6 +143,14 @@ class QueuedRun:
     # -- what is told of it
 
     @property
+    def has_succeeded(self) -> bool:
+        """Whether it is over and went well, and nothing is left to wait for."""
+        verdict = self.verdict
+        if verdict is None or verdict.state != "succeeded" or self.released or self.outcome is None:
+            return False
+        return self.outcome.detached is None
+
+    @property
     def overloaded(self) -> bool:
         """Whether it says that less should run at once."""
         return self.outcome is not None and overloaded(self.outcome)

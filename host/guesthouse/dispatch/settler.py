@@ -7,11 +7,11 @@ Belongs to the loop's thread.  Must not know whose turn it is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from guesthouse.dispatch.queued_run import QueuedRun
 from guesthouse.errors import GuesthouseError
-from guesthouse.queue.call import Callback, Output, QueuedCall, Record
+from guesthouse.queue.call import Callback, End, Output, QueuedCall, Record
 from guesthouse.queue.queue import Fenced, FunctionKey, Queue
 from guesthouse.telemetry import Metrics, logger
 
@@ -51,6 +51,22 @@ class Settler:
         self._ended = ended
         self._callback_stored = callback_stored
 
+    async def settle_all(self, runs: Sequence[QueuedRun]) -> None:
+        """Writes down the ends of calls that succeeded together; what keeps one from that concerns no other one."""
+        try:
+            ends = [self._end_of(run, run.record()) for run in runs]
+            results = await self._queue.succeed_all(ends)
+        except Exception as error:
+            log.error("calls could not be ended together", exc_info=error)
+            await asyncio.gather(*map(self.settle, runs))
+            return
+        for end, result in zip(ends, results, strict=True):
+            if result is None:
+                self._has_ended(end)
+        others = [run for run, result in zip(runs, results, strict=True) if result is not None]
+        if others:
+            await asyncio.gather(*map(self.settle, others))
+
     async def settle(self, run: QueuedRun) -> None:
         """Writes down what became of a call; what the storage refuses for now is tried again."""
         while True:
@@ -84,7 +100,10 @@ class Settler:
             self._metrics.queue_attempt("retried")
             self._wake(function, record.due_ms)
             return
-        await self._end(run, record)
+        end = self._end_of(run, record)
+        write = self._queue.bury if record.state == "dead" else self._queue.succeed
+        await write(*end)
+        self._has_ended(end)
 
     def _follow(self, call: QueuedCall, record: Record, output: Output | None) -> Callback | QueuedCall | None:
         """What has to be done with a result; a mistake in that must not keep the call from ending."""
@@ -94,18 +113,20 @@ class Settler:
             log.error("the result of a call is not sent on", invocation_id=call.id, exc_info=error)
             return None
 
-    async def _end(self, run: QueuedRun, record: Record) -> None:
-        call, output = run.lease.call, run.output()
-        further = self._follow(call, record, output)
-        end = self._queue.bury if record.state == "dead" else self._queue.succeed
-        await end(run.lease, record, output, further)
+    def _end_of(self, run: QueuedRun, record: Record) -> End:
+        output = run.output()
+        return End(run.lease, record, output, self._follow(run.lease.call, record, output))
+
+    def _has_ended(self, end: End) -> None:
+        """An end is on disk."""
+        call, record, follows = end.lease.call, end.record, end.follows
         self._metrics.queue_attempt(record.state)
         if record.state == "dead":
             path = f"{call.namespace}/{call.name}"
             # no louder: a function can fail as often as it is called
             log.debug("a queued call is a dead letter", function=path, invocation_id=call.id, reason=record.reason)
         self._ended(record)
-        if isinstance(further, QueuedCall):
-            self._wake((further.namespace, further.name), further.due_ms)
-        elif further is not None:
+        if isinstance(follows, QueuedCall):
+            self._wake((follows.namespace, follows.name), follows.due_ms)
+        elif follows is not None:
             self._callback_stored()

@@ -22,7 +22,7 @@ from guesthouse.gateway.services import Principal
 from guesthouse.gateway.visible import find_visible, readable
 from guesthouse.gateway.wishes import MOST_WAIT_SECONDS
 from guesthouse.queue.call import LIVE, Output, Record, State
-from guesthouse.queue.queue import FunctionKey
+from guesthouse.queue.queue import FunctionKey, Page
 from guesthouse.registry.deployment import check_name
 
 if TYPE_CHECKING:
@@ -56,19 +56,19 @@ class Invocations:
             raise BadRequest(f"state is one of {', '.join(sorted(STATES))}")
         if after is not None and len(after) > MOST_CURSOR:
             raise BadRequest("after is what the page before says as its next")
-        wanted = {
-            "function": _function(query["function"]) if "function" in query else None,
-            "state": state,
-            "since_ms": since_ns(query["since"], self._clock.wall_ns()) // 1_000_000 if query.get("since") else None,
-        }
-        return _json(describe_page(*await self._page(principal, most, after, wanted)))
+        wanted = Page(
+            _function(query["function"]) if "function" in query else None,
+            state=state,
+            since_ms=since_ns(query["since"], self._clock.wall_ns()) // 1_000_000 if query.get("since") else None,
+            after=after,
+        )
+        return _json(describe_page(*await self._page(principal, most, wanted)))
 
-    async def _page(
-        self, principal: Principal, most: int, after: str | None, wanted: dict[str, Any]
-    ) -> tuple[list[Record], str | None]:
+    async def _page(self, principal: Principal, most: int, wanted: Page) -> tuple[list[Record], str | None]:
+        after = wanted.after
         found: list[Record] = []
         for _ in range(MOST_PAGES):
-            records, after = await self._invocations.list(**wanted, most=most - len(found), after=after)
+            records, after = await self._invocations.list(wanted._replace(most=most - len(found), after=after))
             found += [record for record in records if readable(record, principal)]
             if after is None or len(found) >= most:
                 break

@@ -21,7 +21,7 @@ from guesthouse.gateway.routes import MANAGE, READ
 from guesthouse.gateway.services import Principal
 from guesthouse.limits import MiB
 from guesthouse.registry.deployment import Deployment, check_name
-from guesthouse.registry.policy import write_policy
+from guesthouse.registry.records import write_manifest
 from guesthouse.registry.registry import FunctionState
 
 if TYPE_CHECKING:
@@ -218,19 +218,8 @@ def _describe(deployment: Deployment, principal: Principal) -> dict[str, Any]:
         "digest": f"sha256:{deployment.digest}",
         "size": deployment.size,
         "created_at": datetime.fromtimestamp(deployment.created_ms / 1000, UTC).isoformat(timespec="milliseconds"),
-        "description": manifest.description,
+        **write_manifest(manifest),
         "environment": {name: value if values_too else None for name, value in manifest.environment.items()},
-        "limits": manifest.limits.changes(),
-        "grants": None if manifest.grants is None else sorted(manifest.grants),
-        "topics": sorted(manifest.topics),
-        "retry": write_policy(manifest.retry),
-        "flow": write_policy(manifest.flow),
-        "schedules": [write_policy(schedule) for schedule in manifest.schedules],
-        "labels": dict(manifest.labels),
-        "annotations": dict(manifest.annotations),
-        "arguments": list(manifest.arguments),
-        "secrets": sorted(manifest.secrets),
-        "image": manifest.image,
         "imports": sorted(deployment.imports),
     }
 

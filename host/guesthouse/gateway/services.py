@@ -15,7 +15,7 @@ from guesthouse.interfaces.cache import CacheBackend, MemoryCache
 from guesthouse.interfaces.invocation import Headers, ResponseSink, WebRequest
 from guesthouse.interfaces.topic import TopicBroker
 from guesthouse.queue.call import Output, QueuedCall, Record
-from guesthouse.queue.queue import FunctionKey
+from guesthouse.queue.queue import FunctionKey, Page
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.namespaces import Namespaces
 from guesthouse.registry.principal import CacheAction, TopicAction
@@ -110,16 +110,7 @@ class Invocations(Protocol):
     async def find(self, id: str) -> Record:
         """What is known of an invocation; raises `UnknownInvocation`."""
 
-    async def list(
-        self,
-        *,
-        function: FunctionKey | None = None,
-        namespace: str | None = None,
-        state: str | None = None,
-        since_ms: int | None = None,
-        most: int = 100,
-        after: str | None = None,
-    ) -> tuple[Sequence[Record], str | None]:
+    async def list(self, wanted: Page) -> tuple[Sequence[Record], str | None]:
         """Records, newest first, and where the next page begins."""
 
     async def output(self, id: str) -> Output | None:

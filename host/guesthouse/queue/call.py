@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Pairs = Sequence[tuple[str, str]]
 State = Literal["queued", "running", "succeeded", "failed", "dead", "cancelled", "lost"]
@@ -138,3 +138,12 @@ class Callback:
     def destination(self) -> str:
         """Scheme, host and port of `url`, which is in its canonical form: callbacks to one share a bound."""
         return "/".join(self.url.split("/", 3)[:3])
+
+
+class End(NamedTuple):
+    """How a call that was leased has ended, and what is to be stored with that."""
+
+    lease: Lease
+    record: Record
+    output: Output | None = None
+    follows: Callback | QueuedCall | None = None

@@ -89,11 +89,17 @@ class Counts:
 
     def moved(self, moves: Iterable[Move]) -> None:
         """Counts what a commit has changed."""
-        for function, old, new, size, kept in moves:
+        sums: dict[tuple[FunctionKey, Code | None, Code | None], list[int]] = {}
+        for function, old, new, size, kept in moves:  # most are alike
+            of = sums.setdefault((function, old, new), [0, 0, 0])
+            of[0] += 1
+            of[1] += size
+            of[2] += kept
+        for (function, old, new), (count, size, kept) in sums.items():
             if old is not None:
-                self._count(function, old, -1, size, kept)
+                self._count(function, old, -count, size, kept)
             if new is not None:
-                self._count(function, new, 1, size, kept)
+                self._count(function, new, count, size, kept)
 
     def read(self, connection: Connection) -> int:
         """Counts what the tables hold; the latest place that a call in the queue has."""

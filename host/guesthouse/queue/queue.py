@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from guesthouse.errors import AdmissionFull, GuesthouseError, InputError, NotFound
 from guesthouse.queue.call import Callback, Idempotency, Lease, Output, QueuedCall, Record
@@ -41,6 +41,22 @@ class UnknownInvocation(NotFound):
     """No record of this id (any more)."""
 
     title = "There is no such invocation"
+
+
+class Page(NamedTuple):
+    """Which records somebody asks for: of one function, of one namespace, or all."""
+
+    function: FunctionKey | None = None
+    namespace: str | None = None
+    state: str | None = None
+    since_ms: int | None = None
+    """Milliseconds since 1970-01-01 UTC."""
+    most: int = 100
+    after: str | None = None
+    """What the page before has said."""
+
+
+ALL: Final = Page()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,9 @@ class Queue(Protocol):
     ) -> None:
         """Ends a call: its record and output, and a callback or a further call, in one transaction.  Raises `Fenced`."""
 
+    async def succeed_all(self, ends: Sequence[End]) -> Sequence[GuesthouseError | None]:
+        """Ends calls together, as `succeed` does each; what it would have raised for each."""
+
     async def retry(self, lease: Lease, due_ms: int, record: Record) -> None:
         """Puts a call back until `due_ms`; `record` says how the attempt went.  Raises `Fenced`.
 
@@ -138,16 +157,7 @@ class Queue(Protocol):
     async def request(self, id: str) -> QueuedCall:
         """The request of a call that is queued, running or dead.  Raises `UnknownInvocation`."""
 
-    async def list(
-        self,
-        *,
-        function: FunctionKey | None = None,
-        namespace: str | None = None,
-        state: str | None = None,
-        since_ms: int | None = None,
-        most: int = 100,
-        after: str | None = None,
-    ) -> tuple[Sequence[Record], str | None]:
+    async def list(self, wanted: Page = ALL) -> tuple[Sequence[Record], str | None]:
         """Records, newest first, and where the next page begins (`after`); raises `BadRequest` for one that is no page."""
 
     async def redrive(self, id: str) -> None:

@@ -9,7 +9,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -17,7 +17,7 @@ from guesthouse.errors import BadRequest
 from guesthouse.queue.call import Output, QueuedCall, Record
 from guesthouse.queue.counts import Counts
 from guesthouse.queue.inserting import another_request
-from guesthouse.queue.queue import FunctionKey, UnknownInvocation, Waiting
+from guesthouse.queue.queue import FunctionKey, Page, UnknownInvocation, Waiting
 from guesthouse.queue.rows import LATEST_MS, RECORD_COLUMNS, WORDS, Code, read_call, read_output, read_record
 from guesthouse.storage.database import Connection, rows
 
@@ -28,17 +28,6 @@ _INDEXES: Final = {"running": "invocations_running", "queued": "invocations_wait
 
 _OF_INDEX: Final = {"invocations_waiting": ("state < 4",), "invocations_by_state": ("state IN (5, 7, 8, 9, 10)",)}
 """What SQLite has to be told for it to see that an index holds all rows that are asked for."""
-
-
-class Page(NamedTuple):
-    """Which records are asked for."""
-
-    function: FunctionKey | None
-    namespace: str | None
-    state: str | None
-    since_ms: int | None
-    most: int
-    after: str | None
 
 
 def find(connection: Connection, id: str) -> Record:

@@ -17,13 +17,13 @@ from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.errors import GuesthouseError
 from guesthouse.queue import outbox, records
 from guesthouse.queue.batches import Batches, Change, Done
-from guesthouse.queue.call import Callback, Idempotency, Lease, Output, QueuedCall, Record
+from guesthouse.queue.call import Callback, End, Idempotency, Lease, Output, QueuedCall, Record
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
 from guesthouse.queue.counts import Counts
 from guesthouse.queue.ending import Settlement, cancel, drop, each, redrive, settle
 from guesthouse.queue.inserting import insert_calls, insert_records
 from guesthouse.queue.leasing import Taken, Wanted, hold, lease, take_back
-from guesthouse.queue.queue import FunctionKey, QueueFull, Waiting
+from guesthouse.queue.queue import ALL, FunctionKey, Page, QueueFull, Waiting
 from guesthouse.queue.rows import Code, NewCall, about_of, ending, new_call
 from guesthouse.queue.sweep import Kept, sweep
 from guesthouse.queue.unit import Unit, Value
@@ -158,24 +158,35 @@ class StoredQueue:
     async def succeed(
         self, lease: Lease, record: Record, output: Output | None, callback: Callback | QueuedCall | None
     ) -> None:
-        await self._end(lease, record, output, callback, dead=False)
+        await self._end(End(lease, record, output, callback))
+
+    async def succeed_all(self, ends: Sequence[End]) -> Sequence[GuesthouseError | None]:
+        asked = [self._end(end) for end in ends]
+        results: list[GuesthouseError | None] = []
+        for done in asked:
+            try:
+                await done
+            except GuesthouseError as error:
+                results.append(error)
+            else:
+                results.append(None)
+        return results
 
     async def bury(
         self, lease: Lease, record: Record, output: Output | None, callback: Callback | QueuedCall | None
     ) -> None:
-        await self._end(lease, record, output, callback, dead=True)
+        await self._end(End(lease, record, output, callback), dead=True)
 
-    async def _end(
-        self, lease: Lease, record: Record, output: Output | None, follows: Callback | QueuedCall | None, *, dead: bool
-    ) -> None:
-        end = ending(record, output, dead=dead)
+    def _end(self, end: End, *, dead: bool = False) -> asyncio.Future[None]:
+        lease, record, output, follows = end
+        written = ending(record, output, dead=dead)
         next_ = new_call(follows) if isinstance(follows, QueuedCall) else follows
-        size = end.kept + (next_.size if isinstance(next_, NewCall) else 0)
+        size = written.kept + (next_.size if isinstance(next_, NewCall) else 0)
         ended_ms = self._now_ms() if record.ended_ms is None else record.ended_ms
         settlement = Settlement(
-            lease, end.code, ending=end, started_ms=record.started_ms, ended_ms=ended_ms, follows=next_
+            lease, written.code, ending=written, started_ms=record.started_ms, ended_ms=ended_ms, follows=next_
         )
-        await self._batches.add(Kind.SETTLE, settlement, size)
+        return self._batches.add(Kind.SETTLE, settlement, size)
 
     async def retry(self, lease: Lease, due_ms: int, record: Record) -> None:
         code = Code.DELAYED if due_ms > self._now_ms() else Code.READY
@@ -230,17 +241,7 @@ class StoredQueue:
     async def request(self, id: str) -> QueuedCall:
         return await self._database.read(partial(records.request, id=id))
 
-    async def list(
-        self,
-        *,
-        function: FunctionKey | None = None,
-        namespace: str | None = None,
-        state: str | None = None,
-        since_ms: int | None = None,
-        most: int = 100,
-        after: str | None = None,
-    ) -> tuple[Sequence[Record], str | None]:
-        wanted = records.Page(function, namespace, state, since_ms, most, after)
+    async def list(self, wanted: Page = ALL) -> tuple[Sequence[Record], str | None]:
         return await self._database.read(partial(records.page, wanted=wanted))
 
     async def redrive(self, id: str) -> None:

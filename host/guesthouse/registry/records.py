@@ -13,10 +13,9 @@ from guesthouse.storage.errors import StorageError
 COLUMNS = "namespace, name, version, digest, kind, size, created_ms, manifest, imports"
 
 
-def to_row(deployment: Deployment) -> tuple[str | int, ...]:
-    """The values of `COLUMNS`."""
-    manifest = deployment.manifest
-    written = {
+def write_manifest(manifest: Manifest) -> dict[str, Any]:
+    """A manifest as JSON can hold it: as it is stored, and as clients are shown it."""
+    return {
         "description": manifest.description,
         "environment": dict(manifest.environment),
         "limits": manifest.limits.changes(),
@@ -31,6 +30,10 @@ def to_row(deployment: Deployment) -> tuple[str | int, ...]:
         "secrets": sorted(manifest.secrets),
         "image": manifest.image,
     }
+
+
+def to_row(deployment: Deployment) -> tuple[str | int, ...]:
+    """The values of `COLUMNS`."""
     return (
         deployment.namespace,
         deployment.name,
@@ -39,7 +42,7 @@ def to_row(deployment: Deployment) -> tuple[str | int, ...]:
         deployment.kind,
         deployment.size,
         deployment.created_ms,
-        json.dumps(written, separators=(",", ":")),
+        json.dumps(write_manifest(deployment.manifest), separators=(",", ":")),
         json.dumps(sorted(deployment.imports), separators=(",", ":")),
     )
 
