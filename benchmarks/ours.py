@@ -44,9 +44,10 @@ class EngineLayer:
         instance = Instance(self._callee, deadline_ns, None)
         if instance.start((data,)) != DONE:
             self._loop.run_until_complete(instance.settle(self._workers))  # it was cut by the end of its first slice
-        response = instance.result()
         instance.close()
-        return response
+        if instance.error is not None:
+            raise instance.error
+        return instance.value
 
 
 def awaited(loop: asyncio.AbstractEventLoop, host: AsyncHost, function: str, body: bytes) -> Run:

@@ -283,8 +283,8 @@ class Config(BaseSettings):
     """How long running invocations may take to end after SIGTERM."""
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     """Threads for guests that use up their first slice; by default as many as there are processors."""
-    switch_interval_seconds: Annotated[float, Field(gt=0, le=1)] = 0.0005
-    """How long one Python thread may keep the others waiting: the default of 5 ms would be added to every request."""
+    switch_interval_seconds: Annotated[float, Field(gt=0, le=1)] = 0.0001
+    """How long one Python thread may keep the others waiting: the thread that writes waits so long at each statement."""
 
     @field_validator("limits")
     @classmethod

@@ -32,6 +32,10 @@ REARM_SECONDS = 1.0
 """A time that is set by the wall's clock is looked at again so often, for that clock can be put back and forth (F9)."""
 LAST_TURNS_NS = 1_000_000_000
 """How long calls still start when the host drains, if somebody waits for one: for those that were accepted just before."""
+CROWDED_SECONDS = 0.01
+"""How long the next calls are waited for while many clients wait for theirs to be accepted: they are taken together then."""
+CROWDED_MOST = 32
+"""How many are taken then: some milliseconds of the writer's and of the loop's time, which those who wait are kept from."""
 TURN_NS = 1_000_000
 """Starting calls keeps the loop from everything else for so long at most."""
 log = logger(__name__)
@@ -156,6 +160,8 @@ class Consumer:
         while not self._stopped:
             self._woken.clear()
             try:
+                if self._queue.crowded:
+                    await asyncio.sleep(CROWDED_SECONDS)
                 more = await self._round()
                 if self._dues.blind:
                     await self._look()
@@ -171,6 +177,8 @@ class Consumer:
         for function in self._dues.come(self._clock.wall_ns() // 1_000_000):
             self._turns.add(function)
         free = self._flows.free()
+        if self._queue.crowded:
+            free = min(free, CROWDED_MOST)
         if free <= 0 or not self._turns or not self._takes():
             return False
         planned = self._turns.plan(free, self._flows.room, self._flows.share_left)

@@ -19,6 +19,10 @@ MOST_CHANGES: Final = 512
 """Changes of one transaction: so that the first does not wait long for the last."""
 MOST_BYTES: Final = 8 << 20
 """And their bytes: some tens of milliseconds on a plain disk."""
+CROWD: Final = 8
+GATHERING_SECONDS: Final = 0.002
+"""How long what goes on with work waits for new work to share a transaction with, if the last one had `CROWD` of that: the
+clients that were just answered ask again, and would wait for a transaction without them otherwise."""
 
 Kind = TypeVar("Kind")
 
@@ -70,6 +74,8 @@ class Batches(Generic[Kind]):
         self._settled = settled
         self._changes: deque[Change[Kind]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self.crowded = False
+        """Whether the last transaction had so much new work that more is to be expected."""
 
     def add(self, kind: Kind, values: Any, size: int = 0, *, begins: bool = False) -> asyncio.Future[Any]:
         """Asks for a change; the future is done when it is durable.  Whoever gives up waiting does not undo it."""
@@ -88,7 +94,11 @@ class Batches(Generic[Kind]):
     async def _run(self) -> None:
         try:
             while self._changes:
-                await self._do(self._take())
+                if self.crowded and not any(change.begins for change in self._changes):
+                    await asyncio.sleep(GATHERING_SECONDS)
+                taken = self._take()
+                self.crowded = sum(change.begins for change in taken) >= CROWD
+                await self._do(taken)
         finally:
             while self._changes:  # the loop ends
                 self._changes.popleft().future.cancel()

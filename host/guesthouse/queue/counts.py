@@ -96,6 +96,11 @@ class Counts:
             of[1] += size
             of[2] += kept
         for (function, old, new), (count, size, kept) in sums.items():
+            if old is not None and new is not None and old <= Code.RUNNING and new <= Code.RUNNING:
+                codes = self._of(function).codes
+                codes[old] -= count
+                codes[new] += count
+                continue
             if old is not None:
                 self._count(function, old, -count, size, kept)
             if new is not None:
@@ -134,7 +139,7 @@ class Counts:
         if code > Code.DEAD:
             self.kept_bytes += sign * kept
             return
-        of = self._functions.setdefault(function, FunctionCounts())
+        of = self._of(function)
         of.codes[code] += count
         if code == Code.DEAD:
             self.dead_bytes += sign * (size + kept)
@@ -142,8 +147,14 @@ class Counts:
         else:
             self._add(function, count, sign * size)
 
+    def _of(self, function: FunctionKey) -> FunctionCounts:
+        of = self._functions.get(function)
+        if of is None:
+            of = self._functions[function] = FunctionCounts()
+        return of
+
     def _add(self, function: FunctionKey, count: int, size: int) -> None:
-        of = self._functions.setdefault(function, FunctionCounts())
+        of = self._of(function)
         of.calls += count
         of.bytes += size
         self.calls += count

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from guesthouse.errors import AdmissionFull, GuesthouseError, InputError, NotFound
-from guesthouse.queue.call import Callback, Idempotency, Lease, Output, QueuedCall, Record
+from guesthouse.queue.call import Callback, End, Idempotency, Lease, Output, QueuedCall, Record
 
 FunctionKey = tuple[str, str]
 """Namespace and name."""
@@ -110,6 +110,10 @@ class Queue(Protocol):
         self, lease: Lease, record: Record, output: Output | None, callback: Callback | QueuedCall | None
     ) -> None:
         """Ends a call: its record and output, and a callback or a further call, in one transaction.  Raises `Fenced`."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether new calls come in so fast that those who wait for their acceptance come first."""
 
     async def succeed_all(self, ends: Sequence[End]) -> Sequence[GuesthouseError | None]:
         """Ends calls together, as `succeed` does each; what it would have raised for each."""

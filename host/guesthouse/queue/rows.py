@@ -6,7 +6,7 @@ Knows no SQL.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
@@ -132,26 +132,10 @@ def read_call(
 ) -> QueuedCall:
     """The call of a row."""
     try:
-        found = orjson.loads(request)
+        found = {name: _OF_REQUEST[name](value) for name, value in orjson.loads(request).items()}
+        namespace, name = function
         call = QueuedCall(
-            id=id,
-            namespace=function[0],
-            name=function[1],
-            key=key,
-            queued_ms=queued_ms,
-            body=bytes(body),
-            method=_text(found.get("method", "POST")),
-            path=_text_or_none(found.get("path")),
-            query=_pairs(found.get("query", ())),
-            headers=_pairs(found.get("headers", ())),
-            token_id=_text_or_none(found.get("token_id")),
-            callback=_text_or_none(found.get("callback")),
-            call_id=_text(found.get("call_id", "")),
-            attempts=None if found.get("attempts") is None else _whole(found["attempts"]),
-            due_ms=_whole(found.get("due_ms", 0)),
-            parent=_text_or_none(found.get("parent")),
-            root=_text(found.get("root", "")),
-            depth=_whole(found.get("depth", 0)),
+            id=id, namespace=namespace, name=name, key=key, queued_ms=queued_ms, body=bytes(body), **found
         )
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise StorageError(f"the stored request of {id} cannot be read: {error}") from error
@@ -239,10 +223,11 @@ def read_callback(row: Sequence[Any]) -> Callback:
 
 
 def _pairs(value: Any) -> Pairs:
-    pairs = [(name, content) for name, content in value]
-    for name, content in pairs:
+    pairs = []
+    for name, content in value:
         if type(name) is not str or type(content) is not str:
             raise ValueError("a pair of something else than texts")
+        pairs.append((name, content))
     return pairs
 
 
@@ -252,14 +237,18 @@ def _text(value: Any) -> str:
     return value
 
 
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else _text(value)
-
-
 def _whole(value: Any) -> int:
     if type(value) is not int:
         raise ValueError("something else than a whole number")
     return value
+
+
+_OF_REQUEST: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("method", "path", "token_id", "callback", "call_id", "parent", "root"), _text),
+    **dict.fromkeys(("attempts", "due_ms", "depth"), _whole),
+    **dict.fromkeys(("query", "headers"), _pairs),
+}
+"""How each field of `_REQUEST` is read, where it is not what it is by default."""
 
 
 def _like(value: Any, field: _Field) -> Any:

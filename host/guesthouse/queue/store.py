@@ -93,6 +93,10 @@ class StoredQueue:
 
     # -- calls
 
+    @property
+    def crowded(self) -> bool:
+        return self._batches.crowded
+
     async def enqueue(self, call: QueuedCall) -> str:
         new = new_call(call)
         try:
