@@ -34,6 +34,8 @@ class History:
     seen: Callable[[int], Seen]
     kills_ms: Sequence[int]
     """When the server was killed, ascending."""
+    politely: bool = False
+    """Whether it was asked to end instead: a host that ends may give spawned runs up, and says so."""
 
     def kills(self, call: Call, record: dict[str, Any] | None) -> int:
         """How often it was killed in the life of a call."""
@@ -177,7 +179,8 @@ def _judge_spawns(verdict: Verdict, history: History) -> None:
         verdict.states[f"spawn {state}"] += count
     if not accepted <= len(history.spawned) <= sent:
         verdict.faults.append(f"{accepted} to {sent} spawned runs have the records {dict(states)}")
-    if not states.keys() <= {"succeeded", "failed", "lost"}:
+    ends = {"succeeded", "failed", "cancelled" if history.politely else "lost"}
+    if not states.keys() <= ends:
         verdict.faults.append(f"spawned runs ended as {dict(states)}")
     if states["succeeded"] > ran:
         verdict.faults.append(f"{states['succeeded']} spawned runs succeeded, and {ran} ran")

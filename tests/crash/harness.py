@@ -228,7 +228,7 @@ class Lane:
         for at in range(0, len(ids), 16):
             some = ids[at : at + 16]
             outputs.update(zip(some, await asyncio.gather(*map(self._output, some)), strict=True))
-        return History(calls, records, spawned, outputs, self._world.of, self._kills_ms)
+        return History(calls, records, spawned, outputs, self._world.of, self._kills_ms, self._politely)
 
     async def _records(self, **filters: str) -> list[dict[str, Any]]:
         """All pages of `GET /invocations`."""
