@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -47,7 +48,7 @@ class Loading:
     """A call of a deployment that has to be linked first, which takes milliseconds, or seconds where it is compiled anew."""
 
     def __init__(
-        self, dispatcher: Dispatcher, deployment: Deployment, begin: Callable[[Prepared], Outcome | Running | Loading]
+        self, dispatcher: Dispatcher, deployment: Deployment, begin: Callable[..., Outcome | Running | Loading]
     ) -> None:
         self._dispatcher = dispatcher
         self._deployment = deployment
@@ -55,7 +56,7 @@ class Loading:
 
     async def wait(self, sink: ResponseSink | None = None) -> Outcome:
         """Links the deployment in a thread, and then makes the call."""
-        started = self._begin(await self._dispatcher.load(self._deployment))
+        started = self._begin(prepared=await self._dispatcher.load(self._deployment))
         return started if isinstance(started, Outcome) else await started.wait(sink)
 
 
@@ -130,11 +131,8 @@ class Dispatcher:
         `invocation_id` is one of `new_id`; empty: it gets one.
         """
         prepared = prepared or self._prepared.get(id(deployment))
-        if prepared is None:
-
-            def begin(loaded: Prepared) -> Outcome | Running | Loading:
-                return self.web_now(deployment, request, body, sink, prepared=loaded, invocation_id=invocation_id)
-
+        if prepared is None:  # `partial`: a closure would make each use of these names slower, in every call
+            begin = partial(self.web_now, deployment, request, body, sink, invocation_id=invocation_id)
             return Loading(self, deployment, begin)
         entry = prepared.web
         if entry is None:
@@ -188,9 +186,7 @@ class Dispatcher:
         """Calls any typed export; `Outcome.value` is its result.  Raises `BadRequest`, `TypeError` and `ValueError`."""
         prepared = prepared or self._prepared.get(id(deployment))
         if prepared is None:
-            return Loading(
-                self, deployment, lambda loaded: self.call_now(deployment, interface, function, args, prepared=loaded)
-            )
+            return Loading(self, deployment, partial(self.call_now, deployment, interface, function, args))
         entry = prepared.function(interface, function)
         entry.check_handles(args)
         if self.draining:

@@ -256,14 +256,14 @@ class Running(Invocation):
         self._entry.recorder.record(
             outcome.result, outcome.duration_ns, outcome.fuel_used, outcome.peak_memory, self._status
         )
-        record = dispatcher.record
-        if (
-            record is not None
-            and (error is not None or self._status >= 500 or dispatcher.records_all)
-            and self.detached is None
-        ):
-            record(self, outcome)
+        if error is not None or self._status >= 500 or dispatcher.records_all:
+            self._record(outcome)
         return outcome
+
+    def _record(self, outcome: Outcome) -> None:
+        """Has it written down, if it is over and somebody does that."""
+        if self._dispatcher.record is not None and self.detached is None:
+            self._dispatcher.record(self, outcome)
 
     def log_error(self, error: GuesthouseError) -> None:
         """Says in its log what went wrong."""
