@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -150,13 +151,17 @@ static void receive(int index) {
   if (!c->left) answered(index);
 }
 
-/* Milliseconds until the next request is due, rounded down: the last millisecond is waited for by looking again. */
-static int patience(void) {
-  uint64_t now = now_ns();
-  if (now >= end_ns || !idle_count) return 1;
-  if (rate <= 0) return 1;
-  uint64_t due = start_ns + (uint64_t)((double)scheduled * 1e9 / rate);
-  return due > now ? (int)((due - now) / 1000000) : 0;
+/* Waits until there is an answer, the next request is due, or a millisecond has passed: looking again and again instead
+ * would take a processor away from the server. */
+static void wait_for_events(void) {
+  uint64_t now = now_ns(), most = 1000000;
+  if (rate > 0 && now < end_ns && idle_count) {
+    uint64_t due = start_ns + (uint64_t)((double)scheduled * 1e9 / rate);
+    most = due <= now ? 0 : due - now < most ? due - now : most;
+  }
+  struct pollfd ready = {.fd = poller, .events = POLLIN};
+  struct timespec patience = {.tv_nsec = (long)most};
+  ppoll(&ready, 1, &patience, NULL);
 }
 
 static void run(void) {
@@ -164,7 +169,8 @@ static void run(void) {
   while (now_ns() < end_ns || in_flight) {
     if (now_ns() > end_ns + (uint64_t)PATIENCE_S * 1000000000u) fail("answers are missing");
     send_due();
-    int count = epoll_wait(poller, events, EVENTS, patience());
+    wait_for_events();
+    int count = epoll_wait(poller, events, EVENTS, 0);
     for (int i = 0; i < count; i++) receive((int)events[i].data.u32);
   }
 }
