@@ -160,7 +160,7 @@ class Consumer:
         while not self._stopped:
             self._woken.clear()
             try:
-                if self._queue.crowded:
+                if self._queue.crowded and not self._runs:  # what runs has places to give back: they are not left empty
                     await asyncio.sleep(CROWDED_SECONDS)
                 more = await self._round()
                 if self._dues.blind:
