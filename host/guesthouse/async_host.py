@@ -28,11 +28,10 @@ from guesthouse.dispatch.triggers import Triggers
 from guesthouse.engine.engine import engine_of_process
 from guesthouse.engine.linker import Linker
 from guesthouse.engine.pool import InstancePool
-from guesthouse.engine.wit import Abi
 from guesthouse.errors import Draining, HostError, NotFound
 from guesthouse.host_calls import AsyncCalls
 from guesthouse.host_gauges import observe_host
-from guesthouse.interfaces import standard
+from guesthouse.interfaces import abi_with, standard
 from guesthouse.interfaces.base import Interface
 from guesthouse.interfaces.cache import CacheBackend, CacheConfig
 from guesthouse.interfaces.invocation import WebRequest, new_request
@@ -162,7 +161,7 @@ class AsyncHost(AsyncCalls):
             *self._own,
         ]
         calls = [call for interface in self.interfaces for call in interface.host_calls()]
-        linker = Linker(self.engine, self._abi(), calls)
+        linker = Linker(self.engine, abi_with(self._own), calls)
         pool = InstancePool(min(slots or self.engine.slots, self.engine.slots))
         self.deployer = Deployer(
             self.engine,
@@ -211,13 +210,6 @@ class AsyncHost(AsyncCalls):
         if cache is None or isinstance(cache, CacheConfig):
             return (cache or CacheConfig()).open(self.database, self._clock, durable=self._directory is not None)
         return cache
-
-    def _abi(self) -> Abi:
-        abi = Abi.load()
-        for interface in self._own:
-            if interface.wit:
-                abi.add(interface.wit, f"the WIT of {type(interface).__name__}")
-        return abi
 
     async def __aenter__(self) -> AsyncHost:
         await self.dispatcher.spawner.count_lost()

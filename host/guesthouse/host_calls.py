@@ -22,7 +22,7 @@ class AsyncCalls:
 
     def deployment(self, name: str, namespace: str = "default") -> Deployment:
         """The current version of a function.  Raises `NotFound`."""
-        raise NotImplementedError
+        raise NotImplementedError  # the host's own
 
     async def enqueue(
         self,
@@ -115,7 +115,7 @@ class Calls:
     inner: AsyncCalls
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        raise NotImplementedError
+        raise NotImplementedError  # the host's own
 
     def enqueue(self, name: str, body: bytes = b"", **options: Any) -> str:
         """See `AsyncHost.enqueue`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from guesthouse.engine.wit import Abi
 from guesthouse.interfaces.aws import aws_interfaces
 from guesthouse.interfaces.bytes import BytesInterface
 from guesthouse.interfaces.cache import CacheInterface
@@ -17,7 +18,7 @@ from guesthouse.interfaces.wasi import WasiInterface
 from guesthouse.interfaces.web import WebInterface
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from guesthouse.clock import Clock
     from guesthouse.interfaces.base import Interface
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from guesthouse.interfaces.wasi.tree import Find
     from guesthouse.net.aws import AwsClients
     from guesthouse.registry.disposable import DisposableTokens
+
+
+def abi_with(own: Iterable[Interface]) -> Abi:
+    """The WIT of `abi/`, and that of interfaces which bring their own."""
+    abi = Abi.load()
+    for interface in own:
+        if interface.wit:
+            abi.add(interface.wit, f"the WIT of {type(interface).__name__}")
+    return abi
 
 
 def standard(
