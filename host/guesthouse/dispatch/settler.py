@@ -102,7 +102,7 @@ class Settler:
             return
         end = self._end_of(run, record)
         write = self._queue.bury if record.state == "dead" else self._queue.succeed
-        await write(*end)
+        await write(*end[:4])
         self._has_ended(end)
 
     def _follow(self, call: QueuedCall, record: Record, output: Output | None) -> Callback | QueuedCall | None:

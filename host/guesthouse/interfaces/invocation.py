@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
+    from guesthouse.durable.journal import Journal
     from guesthouse.interfaces.base import Interface
     from guesthouse.interfaces.wasi.program import Program
     from guesthouse.limits import Limits
     from guesthouse.registry.deployment import Deployment
     from guesthouse.telemetry.records import LogRecord, Tee
 
+T = TypeVar("T")
 Headers = Sequence[tuple[str, str]]
 Closer: TypeAlias = "Callable[[], Awaitable[None] | None]"
 
@@ -78,6 +80,8 @@ class Invocation:
     """True once its answer has left: what runs now is detached work."""
     program: Program | None = None
     """What a command is given and answers; `None` in a guest of any other kind."""
+    journal: Journal | None = None
+    """What it was told, where that is recorded or replayed; `None`: it is not."""
     _states: dict[Interface, Any] | None = None
     _closers: list[Closer] | None = None
 
@@ -114,6 +118,11 @@ class Invocation:
         if self._closers is None:
             self._closers = []
         return self._closers
+
+    def observe(self, what: str, read: Callable[[], T]) -> T:
+        """What `read` returns (of JSON's kinds, or bytes), or returned in an earlier run: for what an interface reads of the world
+        inside of a host call that is not recorded as a whole, because it returns a resource."""
+        return read() if self.journal is None else self.journal.observe(what, read)
 
     def stay(self) -> bool:
         """Keeps the guest for detached work after its answer; false where it could not be called for that."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 Pairs = Sequence[tuple[str, str]]
-State = Literal["queued", "running", "succeeded", "failed", "dead", "cancelled", "lost"]
-Mode = Literal["web", "spawn", "async", "call"]
-LIVE: Final = frozenset({"queued", "running"})
+State = Literal["queued", "running", "suspended", "succeeded", "failed", "dead", "cancelled", "lost"]
+Mode = Literal["web", "spawn", "async", "call", "durable"]
+LIVE: Final = frozenset({"queued", "running", "suspended"})
 """States of an invocation that has not ended."""
 
 
@@ -53,6 +53,12 @@ class QueuedCall:
     root: str = ""
     """Id of the invocation that began the chain; empty: its own."""
     depth: int = 0
+    durable: bool = False
+    """It has a journal: what it was told is told it again by its next run, and it may be suspended."""
+    exclusive: bool = False
+    """From its first run to its end no other exclusive call with its key runs, also while it is suspended."""
+    promise: int = 0
+    """Number of the future of `parent` that its end completes; 0: nobody waits for it."""
     idempotency: Idempotency | None = None
 
 
@@ -66,7 +72,13 @@ class Lease:
     fence: int
     """Rises with every lease of the call: what settles it with an older one is refused."""
     strikes: int
-    """How many processes died while they ran it."""
+    """How many processes died while they ran it; of a durable one, since it last added to its journal."""
+    seq: int = 0
+    """Number of its row."""
+    segments: int = 0
+    """How many segments its journal has."""
+    version: int | None = None
+    """Of the function, where it has begun on one that it has to end on."""
 
 
 @dataclass(slots=True, kw_only=True)  # never changed; frozen ones take three times as long to make
@@ -140,6 +152,36 @@ class Callback:
         return "/".join(self.url.split("/", 3)[:3])
 
 
+class Completion(NamedTuple):
+    """How something ended that a durable invocation may wait for."""
+
+    outcome: Literal["ok", "failed", "cancelled"]
+    """`failed` is final: what could be tried again was."""
+    value: bytes
+    """What it came to; of a failure, the text that says why."""
+    code: int = 0
+    """HTTP status that a called function gave; 0: none."""
+
+
+CANCELLATION: Final = 0
+"""Number of the future that completes when an invocation is cancelled; those that guests make begin with 1."""
+
+
+class Wait(NamedTuple):
+    """What an invocation that is suspended waits for: the first of these."""
+
+    numbers: Sequence[tuple[int, int]] = ()
+    """Futures, as ranges of numbers: first and last."""
+    oks: int | None = None
+    """That many of them, not completed yet, succeed."""
+    failures: int | None = None
+    """That many of them fail or are cancelled."""
+    ends: int | None = None
+    """That many of them complete, however."""
+    until_ms: int | None = None
+    """A time, in milliseconds since 1970-01-01 UTC."""
+
+
 class End(NamedTuple):
     """How a call that was leased has ended, and what is to be stored with that."""
 
@@ -147,3 +189,7 @@ class End(NamedTuple):
     record: Record
     output: Output | None = None
     follows: Callback | QueuedCall | None = None
+    completion: Completion | None = None
+    """What its parent is told, where that waits for it."""
+    segment: bytes = b""
+    """The last records of its journal."""

@@ -56,7 +56,7 @@ ENDED: Final[Mapping[str, Code]] = {
     "lost": Code.LOST,
 }
 """The codes of invocations that have ended and keep no request."""
-MODES: Final = frozenset({"web", "spawn", "async", "call"})
+MODES: Final = frozenset({"web", "spawn", "async", "call", "durable"})
 
 
 class NewCall(NamedTuple):
@@ -243,9 +243,16 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError("something else than true or false")
+    return value
+
+
 _OF_REQUEST: Final[Mapping[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("method", "path", "token_id", "callback", "call_id", "parent", "root"), _text),
-    **dict.fromkeys(("attempts", "due_ms", "depth"), _whole),
+    **dict.fromkeys(("attempts", "due_ms", "depth", "promise"), _whole),
+    **dict.fromkeys(("durable", "exclusive"), _truth),
     **dict.fromkeys(("query", "headers"), _pairs),
 }
 """How each field of `_REQUEST` is read, where it is not what it is by default."""

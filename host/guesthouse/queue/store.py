@@ -182,7 +182,7 @@ class StoredQueue:
         await self._end(End(lease, record, output, callback), dead=True)
 
     def _end(self, end: End, *, dead: bool = False) -> asyncio.Future[None]:
-        lease, record, output, follows = end
+        lease, record, output, follows = end[:4]
         written = ending(record, output, dead=dead)
         next_ = new_call(follows) if isinstance(follows, QueuedCall) else follows
         size = written.kept + (next_.size if isinstance(next_, NewCall) else 0)

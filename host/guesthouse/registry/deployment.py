@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from guesthouse.errors import BadRequest, NotFound
 from guesthouse.limits import Limits
-from guesthouse.registry.policy import MOST_SCHEDULES, FlowPolicy, RetryPolicy, Schedule
+from guesthouse.registry.policy import MOST_SCHEDULES, DurablePolicy, FlowPolicy, RetryPolicy, Schedule
 from guesthouse.registry.topics import check_topics
 
 NAME = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,62}\Z")
@@ -69,6 +69,8 @@ class Manifest:
     """Secrets of its namespace that it finds as files."""
     image: str = ""
     """What a client called the module when it deployed it by a name."""
+    durable: DurablePolicy | None = None
+    """Its calls are journaled, survive crashes and may be suspended, on these terms; `None`: they are not."""
 
     def granted(self, interface: str) -> tuple[str, ...] | None:
         """The patterns that the use of `interface` is restricted to: `None` for no restriction, `()` for no use at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from guesthouse.errors import BadRequest
@@ -17,7 +17,12 @@ MOST_SCHEDULES = 16
 RETRIED_RESULTS = frozenset({"trapped", "deadline", "fuel", "failed"})
 """Words of `Outcome.result` that a policy may try again; a payload that did not decode never decodes."""
 
-Policy = TypeVar("Policy", bound="RetryPolicy | FlowPolicy | Schedule")
+MOST_HOSTS = 256
+"""Hosts of one durable policy."""
+AMBIGUOUS = frozenset({"repeat", "fail", "ask"})
+"""What can become of a request that was perhaps sent before a crash."""
+
+Policy = TypeVar("Policy", bound="RetryPolicy | FlowPolicy | Schedule | DurablePolicy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,34 @@ class FlowPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class DurablePolicy:
+    """How a durable function waits, and what its journal may hold."""
+
+    grace_ms: int = 1_000
+    """How long a guest that waits stays in memory before it is suspended."""
+    life_ms: int = 0
+    """How long an invocation may take in all, suspensions included; 0: as long as it likes."""
+    replay_ms: int = 60_000
+    """How long a run may take to come to the end of its journal; its deadline and fuel count from there."""
+    journal_bytes: int = 64 * 1024 * 1024
+    """Of one invocation's journal; one that needs more is put away as a dead letter."""
+    ambiguous: Mapping[str, str] = field(default_factory=dict)
+    """What becomes of a request that a crash cut off, by host: `repeat` (with the same Idempotency-Key; any host that is not
+    named), `fail` (the guest is told so), or `ask` (the invocation is put away until somebody decides)."""
+
+    def __post_init__(self) -> None:
+        _whole("durable.grace_ms", self.grace_ms, 0, 60_000)
+        _whole("durable.life_ms", self.life_ms, 0, LONGEST_MS)
+        _whole("durable.replay_ms", self.replay_ms, 1_000, 3_600_000)
+        _whole("durable.journal_bytes", self.journal_bytes, 64 * 1024, 1024 * 1024 * 1024)
+        if not isinstance(self.ambiguous, Mapping) or len(self.ambiguous) > MOST_HOSTS:
+            raise BadRequest(f"durable.ambiguous has to name hosts, {MOST_HOSTS} at most")
+        for host, what in self.ambiguous.items():
+            if not isinstance(host, str) or not isinstance(what, str) or what not in AMBIGUOUS:
+                raise BadRequest(f"durable.ambiguous: {host!r:.80} is none of {', '.join(sorted(AMBIGUOUS))}")
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """A time at which a function is called through the queue."""
 
@@ -108,7 +141,7 @@ def read_policy(kind: type[Policy], written: Mapping[str, Any], place: str) -> P
         raise BadRequest(f"{place}: {error}") from None
 
 
-def write_policy(policy: RetryPolicy | FlowPolicy | Schedule) -> dict[str, Any]:
+def write_policy(policy: RetryPolicy | FlowPolicy | Schedule | DurablePolicy) -> dict[str, Any]:
     """A policy as JSON can hold it."""
     return asdict(policy)
 

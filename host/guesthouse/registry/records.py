@@ -7,7 +7,7 @@ from typing import Any
 
 from guesthouse.limits import Limits
 from guesthouse.registry.deployment import Deployment, Manifest
-from guesthouse.registry.policy import FlowPolicy, RetryPolicy, Schedule, read_policy, write_policy
+from guesthouse.registry.policy import DurablePolicy, FlowPolicy, RetryPolicy, Schedule, read_policy, write_policy
 from guesthouse.storage.errors import StorageError
 
 COLUMNS = "namespace, name, version, digest, kind, size, created_ms, manifest, imports"
@@ -28,6 +28,7 @@ def write_manifest(manifest: Manifest) -> dict[str, Any]:
         "annotations": dict(manifest.annotations),
         "arguments": list(manifest.arguments),
         "secrets": sorted(manifest.secrets),
+        "durable": None if manifest.durable is None else write_policy(manifest.durable),
         "image": manifest.image,
     }
 
@@ -74,6 +75,7 @@ def from_row(row: tuple[Any, ...]) -> Deployment:
                 annotations=read.get("annotations", {}),
                 arguments=tuple(read.get("arguments", ())),
                 secrets=frozenset(read.get("secrets", ())),
+                durable=None if (found := read.get("durable")) is None else read_policy(DurablePolicy, found, "durable"),
                 image=read.get("image", ""),
             ),
             imports=frozenset(json.loads(imports)),
