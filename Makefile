@@ -31,11 +31,11 @@ serve: $(VENV)/ready ## run a server on http://127.0.0.1:8080 with its state in 
 test: check ## all tests
 	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) $(PYTEST)
 
-crash: $(VENV)/ready-test ## kill a server 500 times under load and compare what it acknowledged with what became of it
-	@PYTHONPATH=host:tests $(PYTHON) -m crash --kills 500
+crash: $(VENV)/ready-test ## kill servers 500 times under load, and 200 times while durable functions charge, and compare what became of it
+	@PYTHONPATH=host:tests $(PYTHON) -m crash --kills 500 --charges 200
 
 soak: $(VENV)/ready-test ## the same 10,000 times, and the hostile tests for longer: for a night
-	@PYTHONPATH=host:tests $(PYTHON) -m crash --kills 10000
+	@PYTHONPATH=host:tests $(PYTHON) -m crash --kills 10000 --charges 2000
 	@TEST_SOAK=1 $(PYTHON) -m pytest tests/hostile tests/behaviour/test_f20_*.py
 
 matrix: $(VENV)/ready-test ## docs/matrix.md: which test proves which function of which interface

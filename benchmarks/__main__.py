@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.figures import Figure
 from benchmarks.report import save, show
 
-BENCHMARKS = ("invocation", "cache", "http", "enqueue", "overload", "proxy", "isolation")
+BENCHMARKS = ("invocation", "cache", "http", "enqueue", "durable", "overload", "proxy", "isolation")
 
 
 @click.command(help=__doc__)

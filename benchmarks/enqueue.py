@@ -59,7 +59,7 @@ def run(quick: bool) -> Result:
         for contestant in measured.values():
             contestant.measure(8, 0.3)  # warms up
         for number in range(rounds):
-            fsyncs += _fsyncs(folder, 100)
+            fsyncs += fsyncs_ns(folder, 100)
             for connections in CONNECTIONS:
                 for name in _from(list(measured), number):
                     measured[name].round(connections, seconds)
@@ -76,8 +76,8 @@ def _contestants(stack: ExitStack, folder: Path) -> dict[str, Rounds]:
         found[name] = Rounds(_queueing(Load(program, server.port), server if not milliseconds else None))
     bare = Load(program, stack.enter_context(servers.bare("accept")).port)
     found[BARE] = Rounds(lambda count, seconds: bare.run("/", connections=count, seconds=seconds, status=202))
-    store = stack.enter_context(_store(folder))
-    found[SQLITE] = Rounds(lambda count, seconds: _commits(store, count, seconds))
+    store = stack.enter_context(store_in(folder))
+    found[SQLITE] = Rounds(lambda count, seconds: commits(store, count, seconds))
     return found
 
 
@@ -110,7 +110,7 @@ def _from(names: list[str], first: int) -> list[str]:
 # -- floors
 
 
-def _fsyncs(folder: Path, count: int) -> list[int]:
+def fsyncs_ns(folder: Path, count: int) -> list[int]:
     """Nanoseconds of writing 4 KiB at the end of a file and having them on the disk."""
     times = []
     with (folder / "fsync").open("ab", buffering=0) as file:
@@ -123,7 +123,7 @@ def _fsyncs(folder: Path, count: int) -> list[int]:
 
 
 @contextmanager
-def _store(folder: Path) -> Iterator[apsw.Connection]:
+def store_in(folder: Path) -> Iterator[apsw.Connection]:
     """A table to which rows are appended, and nothing else is done with."""
     connection = apsw.Connection(str(folder / "floor.db"))
     for setting in ("journal_mode = wal", "synchronous = full", "wal_autocheckpoint = 1000"):
@@ -135,7 +135,7 @@ def _store(folder: Path) -> Iterator[apsw.Connection]:
         connection.close()
 
 
-def _commits(connection: apsw.Connection, rows: int, seconds: float) -> dict[str, float]:
+def commits(connection: apsw.Connection, rows: int, seconds: float) -> dict[str, float]:
     """Transactions of so many rows, one after the other; a row waits as long as its commit takes."""
     body, times = os.urandom(BODY), []
     began = time.perf_counter_ns()

@@ -19,10 +19,14 @@ import uvloop
 from guesthouse.clock import SYSTEM_CLOCK
 from guesthouse.config import Config
 from guesthouse.config_sources import load
+from guesthouse.dispatch.asked import Asked, write_asked
+from guesthouse.dispatch.awakeables import no_such_awakeable
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.flows import QueueState
 from guesthouse.dispatch.invocations import Invocations
+from guesthouse.dispatch.recordings import Recordings
 from guesthouse.dispatch.waiters import Waiters
+from guesthouse.durable import records
 from guesthouse.errors import GuesthouseError, NotFound
 from guesthouse.gateway import Gateway, Services
 from guesthouse.interfaces.invocation import ResponseSink, WebRequest
@@ -309,7 +313,7 @@ class Server:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT)
 
     def invocation(self, state: str, *, namespace: str = "default", name: str = "echo") -> str:
-        """The id of an invocation of a function in this state: queued, dead or succeeded, with its output."""
+        """The id of an invocation of a function in this state: queued, dead or succeeded, with its output; or recorded, too."""
         return str(self.await_on_loop(self._invocation(state, namespace, name)))
 
     async def _invocation(self, state: str, namespace: str, name: str) -> str:
@@ -323,6 +327,9 @@ class Server:
             record = Record(id=lease.call.id, namespace=namespace, name=name, mode="async", state=ended, status=200)
             await end(lease, record, Output(200, [("x-own", "1")], b"kept"), None)
             if lease.call.id == invocation_id:
+                if state == "recorded":
+                    begun = records.Body().sealed(records.Header(invocation_id, 1, "ab" * 32, "0"))
+                    await self.queue.record_journal(invocation_id, [write_asked(Asked(lease.call)), begun])
                 break
         return invocation_id
 
@@ -366,6 +373,8 @@ class Server:
             tokens=self.tokens,
             dispatcher=self.dispatcher,
             invocations=self.invocations,
+            recordings=Recordings(self.queue, self.invocations, cast("Any", self.registry), nothing_fits),
+            awakeables=NoAwakeables(),
             deploy=self.deployer,
             metrics=self.metrics,
             logs=self.logs,
@@ -381,6 +390,21 @@ class Server:
     def _on_started(self) -> None:
         self.port = self.gateway.addresses[0][1]
         self._started.set()
+
+
+class NoAwakeables:
+    """Nobody waits for anything."""
+
+    async def resolve(self, id: str, payload: bytes) -> None:
+        raise no_such_awakeable()
+
+    async def reject(self, id: str, reason: str) -> None:
+        raise no_such_awakeable()
+
+
+async def nothing_fits(*_: object) -> None:
+    """In the place of a replay."""
+    raise NotImplementedError
 
 
 class Headers:

@@ -6,6 +6,9 @@ from __future__ import annotations
 class SetClock:
     """Time that a test sets; randomness that counts, so that it never repeats."""
 
+    rearm_seconds = 1.0
+    ahead_ns = 0
+
     def __init__(self) -> None:
         self.monotonic = 1
         self.wall_ms = 1_800_000_000_000

@@ -102,6 +102,9 @@ class Stage(Interface):
 class MovedClock:
     """The machine's clocks, moved by as much as a test says."""
 
+    rearm_seconds = 1.0
+    ahead_ns = 0
+
     def __init__(self) -> None:
         self.wall_offset_ms = 0
         self.monotonic_offset_ms = 0

@@ -32,7 +32,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from demo_later import ABILITIES, IMAGE, Stage
-from demo_stories import EVENTS, KEY, PAGE, Answer, Call, Story, Wrong, stories
+from demo_stories import CUSTOMERS, EVENTS, KEY, PAGE, RECEIPT, Answer, Call, Story, Wrong, stories
 from rich.console import Console
 
 from guesthouse import Host, Ok
@@ -44,6 +44,8 @@ FORMS = ("wasip2", "wasip1")
 """In these every guest is shown, each in a namespace of that name; in the third form, those of `ALSO`."""
 ALSO = {("echo", "unknown-unknown"), ("greet", "unknown-unknown")}
 CALLS = int(os.environ.get("DEMO_CALLS", "1000"))
+DURABLE_CALLS = 100
+"""Of each durable function at most: each call is several writes to the disk."""
 PATIENCE_S = 20.0
 
 
@@ -71,12 +73,13 @@ class Server:
             raise Wrong(f"{call.method} {path} was answered {answer.status} {answer.body[:200]!r}")
         return answer, took
 
-    def deploy(self, namespace: str, name: str, wasm: bytes, story: Story | None) -> None:
+    def deploy(self, namespace: str, name: str, wasm: bytes, story: Story | None, environment: dict[str, str]) -> None:
         """Deploys a function under its own name."""
         headers = {"content-type": "application/wasm"}
-        query = [("environment", "GREETING=hello"), ("environment", "destination=http://example.com/")]
+        query = [("environment", f"{word}={value}") for word, value in environment.items()]
         if story is not None:
             query += [("topics", topic) for topic in story.topics] + [("arguments", word) for word in story.arguments]
+            query += [("durable", "true")] if story.durable else []
         answer = self.send("PUT", f"/functions/manage/{namespace}/{name}?{urlencode(query)}", wasm, headers)
         if answer.status != 204:
             raise Wrong(f"the deploy of {namespace}/{name} was answered {answer.status} {answer.body.decode()}")
@@ -106,6 +109,23 @@ class Upstream:
     url: str
     delivered: SimpleQueue[tuple[dict[str, str], bytes]]
     """Headers and bodies of the callbacks."""
+    host: list[str]
+    """URL of the server under demonstration, as soon as there is one: whoever is asked there agrees."""
+
+
+def environment_for(upstream_url: str) -> dict[str, str]:
+    """What every guest finds in its environment."""
+    apis = {"CHARGE_API": f"{upstream_url}/charge", "CUSTOMERS_API": f"{upstream_url}/customers"}
+    return {"GREETING": "hello", "destination": "http://example.com/", **apis}
+
+
+def approve(host: str, asked: dict[str, str]) -> None:
+    """Says yes, as a person would with a browser."""
+    connection = http.client.HTTPConnection(host.removeprefix("http://"), timeout=PATIENCE_S)
+    path = f"/restate/awakeables/{asked['awakeable']}/resolve"
+    connection.request("POST", path, b'{"by": "Ada"}', {"content-type": "application/json"})
+    connection.getresponse().read()
+    connection.close()
 
 
 @contextmanager
@@ -113,18 +133,25 @@ def upstream() -> Iterator[Upstream]:
     """Serves."""
     delivered: SimpleQueue[tuple[dict[str, str], bytes]] = SimpleQueue()
     failing = iter([503])
+    host: list[str] = []
+    pages = {"/customers": json.dumps(CUSTOMERS).encode()}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # a second packet would wait 40 ms for the first one's acknowledgement
 
         def do_GET(self) -> None:
-            self._answer_events() if self.path == "/events" else self._answer(PAGE)
+            path = self.path.partition("?")[0]
+            self._answer_events() if path == "/events" else self._answer(pages.get(path, PAGE))
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             if self.path == "/callback":
                 delivered.put(({name.lower(): value for name, value in self.headers.items()}, body))
+            elif self.path == "/approve":
+                approve(host[0], json.loads(body))
+            elif self.path == "/charge":
+                body = json.dumps({"receipt": RECEIPT}).encode()
             self._answer(body, next(failing, 200) if self.path == "/flaky" else 200)
 
         def _answer(self, body: bytes, status: int = 200) -> None:
@@ -147,7 +174,7 @@ def upstream() -> Iterator[Upstream]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield Upstream(f"http://127.0.0.1:{server.server_port}", delivered)
+        yield Upstream(f"http://127.0.0.1:{server.server_port}", delivered, host)
     finally:
         server.shutdown()
         server.server_close()
@@ -218,11 +245,13 @@ def show(server: Server, namespace: str, name: str, story: Story) -> Shown:
         path = f"/functions/{namespace}/{then.path}"
         until(lambda: server.send("GET", path).status == 200, "the filling of the cache")
     times = []
-    for _ in range(CALLS):
+    calls = min(CALLS, DURABLE_CALLS) if story.durable else CALLS
+    for _ in range(calls):
         answer, took = server.call(namespace, then)
         times.append(took)
     notes = [story.note] if story.note else []
-    notes += [wait_for_runs(server, spawns, before, CALLS + 1)] if story.spawns else []
+    notes += [f"durable, {calls} calls"] if story.durable else []
+    notes += [wait_for_runs(server, spawns, before, calls + 1)] if story.spawns else []
     notes += [story.after(server.send, namespace, answer)] if story.after else []
     return Shown(str(answer.status), first, times, ", ".join(notes))
 
@@ -288,12 +317,13 @@ def main(names: list[str]) -> int:
     console = Console(highlight=False, soft_wrap=True)
     answered, everything = 0, [guest for guest in guests() if not names or guest[0] in names]
     with upstream() as other, server_for(other.url) as server:
-        playable = stories(other.url)
+        playable, environment = stories(other.url), environment_for(other.url)
+        other.host.append(server.url)
         began = time.monotonic()
         with console.status("deploying"):
             for name, form, wasm in everything:
                 if name != "calculator":
-                    server.deploy(form, name, wasm, playable.get(name))
+                    server.deploy(form, name, wasm, playable.get(name), environment)
         took = time.monotonic() - began
         console.print(f"guesthouse is at {server.url}; deployed {len(everything)} guests in {took:.1f} s")
         head = f"  {'guest':<17} {'form':<16} status first ms   p50 ms   p99 ms  of {CALLS:,} calls after the first"

@@ -125,6 +125,24 @@ def scheduled(stage: Stage) -> str:
     return "each second; the first call came by itself, and ended well"
 
 
+def approved(stage: Stage) -> str:
+    """A function that waits for a person, and is no more than a row in a file meanwhile."""
+    stage.deploy("approval", "approval", durable={"grace_ms": 0})
+    place = stage.queue(f"approval.{NAMESPACE}", b'{"what": "tea"}')
+    deadline = time.monotonic() + PATIENCE_S
+    while stage.ask("GET", place, 200).json["state"] != "suspended":
+        if time.monotonic() > deadline:
+            raise Wrong(f"{place} was not suspended within {PATIENCE_S:.0f} s")
+        time.sleep(0.01)
+    lines = stage.ask("GET", f"/functions/manage/{NAMESPACE}/approval/logs", 200).body.splitlines()
+    path = next(text for line in lines if "/restate/" in (text := json.loads(line)["text"])).split()[-1]
+    stage.ask("POST", f"{path}/resolve", 202, b'{"by": "Ada"}')
+    stage.ended(place, "succeeded")
+    if (answer := stage.ask("GET", f"{place}/output", 200).json) != {"approved": {"by": "Ada"}}:
+        raise Wrong(f"it answered {answer}")
+    return "was suspended, until a POST to the awakeable that it had named in its log"
+
+
 def openfaas(stage: Stage) -> str:
     """What faas-cli sends: it deploys an image, lists it, calls it, removes it."""
     function = {"service": "stronghash", "image": IMAGE, "envProcess": "sha512sum"}
@@ -144,6 +162,7 @@ ABILITIES: dict[str, tuple[Callable[[Stage], str], tuple[str, ...]]] = {
     "a retry": (retried, ("proxy",)),
     "a dead letter": (redriven, ("greet", "panic")),
     "a schedule": (scheduled, ("greet",)),
+    "an approval": (approved, ("approval",)),
     "OpenFaaS's interface": (openfaas, ("toolbox",)),
 }
 """How each is shown, and by which guests."""

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 KIBIBYTE = bytes(range(256)) * 4
@@ -19,6 +19,10 @@ PAGE = b"a page of the upstream server"
 EVENTS = (b"id: 1\ndata: one\n\n", b"event: count\ndata: two\n\n")
 """What the upstream server sends, event by event, under /events."""
 KEY = "page"
+CUSTOMERS: tuple[dict[str, Any], ...] = ({"customer": "ada", "cents": 1200}, {"customer": "bob", "cents": 3400})
+"""What the upstream server knows under /customers."""
+RECEIPT = "number 1"
+"""What it answers under /charge."""
 
 
 class Wrong(Exception):
@@ -68,6 +72,8 @@ class Story:
     """Topics of which each message starts the guest."""
     arguments: tuple[str, ...] = ()
     """Of a command, its name first."""
+    durable: bool = False
+    """Whether it is deployed so."""
     after: Callable[[Send, str, Answer], str] | None = None
     """Looks, in a namespace, at what the last answer led to; raises `Wrong`, or says what there was to see."""
 
@@ -142,7 +148,13 @@ def use_token(send: Send, namespace: str, last: Answer) -> str:
 
 def stories(upstream_url: str) -> dict[str, Story]:
     """How each example is called, and what it has to answer."""
-    return {**plain_stories(), **command_stories(), **outgoing_stories(upstream_url), **spawn_stories(upstream_url)}
+    return {
+        **plain_stories(),
+        **command_stories(),
+        **outgoing_stories(upstream_url),
+        **spawn_stories(upstream_url),
+        **durable_stories(upstream_url),
+    }
 
 
 def plain_stories() -> dict[str, Story]:
@@ -232,4 +244,27 @@ def spawn_stories(upstream_url: str) -> dict[str, Story]:
         "spawn-outcome": spawn("spawn-outcome", {"ok-note": "12 rows"}),
         "old-spawn": spawn("old-spawn", {"key": "old", "value": "spawn"}),
         "topic-trigger": Story(post("publisher/orders", b"2 tea", done), spawns="topic-trigger", topics=("orders",)),
+    }
+
+
+def durable_stories(upstream_url: str) -> dict[str, Story]:
+    """Durable functions: they wait for people, for time and for one another."""
+    tell, month = {"what": "tea", "tell": f"{upstream_url}/approve"}, {"month": "2026-05"}
+    reminder = {"text": "water the plants", "to": f"{upstream_url}/push", "every_s": 0, "times": 1}
+    ask = {"ask": ["greet", "old-post"], "question": {"name": "Ada"}, "within_ms": 20_000}
+    add = post("basket", {"add": "tea", "count": 1}, lambda a: a.status == 200 and a.json["tea"] > 0)
+    report = says(charged=[["ada", RECEIPT], ["bob", RECEIPT]], failed=[])
+    return {
+        "approval": Story(
+            post("approval", tell, says(approved={"by": "Ada"})), note="waits for a person, who agrees", durable=True
+        ),
+        "charge": Story(post("charge", CUSTOMERS[0], says(receipt=RECEIPT)), durable=True),
+        "find-customers": Story(post("find-customers", month, report), note="2 calls of charge each", durable=True),
+        "first-answer": Story(
+            post("first-answer", ask, lambda a: a.json["answer"] == {"message": "Hello, Ada!"}),
+            note="asks greet and old-post",
+            durable=True,
+        ),
+        "reminder": Story(post("reminder", reminder, says(sent=1)), note="in no time, not in a month", durable=True),
+        "basket": Story(replace(add, headers={"guesthouse-key": "ada"}), note="one after the other", durable=True),
     }

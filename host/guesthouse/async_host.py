@@ -9,7 +9,7 @@ Without a data directory everything is kept in memory; with one, functions survi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +17,18 @@ from typing import Any
 
 from guesthouse import __version__
 from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.awakeables import KEY_FILE, AwakeableIds
 from guesthouse.dispatch.backlog import Backlog
 from guesthouse.dispatch.collector import Collector
 from guesthouse.dispatch.deliveries import CallbackConfig
 from guesthouse.dispatch.deployer import Deployer, Inspection
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.outcome import Outcome
+from guesthouse.dispatch.recordings import Recordings
+from guesthouse.dispatch.replay import Replays
 from guesthouse.dispatch.spawner import LateSpawner
 from guesthouse.dispatch.triggers import Triggers
+from guesthouse.dispatch.workflows import Workflows
 from guesthouse.engine.engine import engine_of_process
 from guesthouse.engine.linker import Linker
 from guesthouse.engine.pool import InstancePool
@@ -42,14 +46,15 @@ from guesthouse.net.aws import AwsClients, AwsConfig
 from guesthouse.net.client import OutboundClient, OutboundConfig
 from guesthouse.net.valkey_guests import GuestValkey
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
+from guesthouse.queue.records import begun, pinned
 from guesthouse.queue.spawns import Spawns
-from guesthouse.registry.artefacts import ArtefactStore, load_host_key
+from guesthouse.registry.artefacts import KEY_BYTES, ArtefactStore, load_host_key
 from guesthouse.registry.deployment import Deployment, Manifest
 from guesthouse.registry.disposable import DisposableTokens, signing_keys
 from guesthouse.registry.namespaces import Namespaces
-from guesthouse.registry.policy import FlowPolicy, RetryPolicy, Schedule, read_policy
+from guesthouse.registry.policy import FlowPolicy, RetryPolicy, Schedule, read_durable, read_policy
 from guesthouse.registry.registry import FunctionState, Registry
-from guesthouse.registry.retention import KEEP_VERSIONS
+from guesthouse.registry.retention import KEEP_VERSIONS, Pins
 from guesthouse.registry.secrets import Secrets
 from guesthouse.registry.tokens import Tokens
 from guesthouse.storage.database import Database
@@ -71,6 +76,9 @@ class AsyncHost(AsyncCalls):
     has the bounds of queued calls, and `invocations` says what is written down of calls, and for how long, `callbacks` how
     their results are delivered, and `public_urls` where this host is reached: callbacks to there never leave it.
     """
+
+    _database: Callable[..., Database] = Database  # a simulation has its own, as of the next one
+    _outbound: Callable[..., OutboundClient] = OutboundClient
 
     def __init__(
         self,
@@ -109,7 +117,7 @@ class AsyncHost(AsyncCalls):
         with ExitStack() as opened:
             if self._directory is not None:
                 opened.callback(self._directory.close)
-            self.database = Database(None if self._directory is None else self._directory.database)
+            self.database = self._database(None if self._directory is None else self._directory.database)
             opened.callback(self.database.close)
             self.cache = self._open_cache(cache)
             self._recorded = invocations or InvocationsConfig()
@@ -132,6 +140,7 @@ class AsyncHost(AsyncCalls):
             clock,
             keep=keep_versions,
             removed=lambda digest: artefacts.remove(digest, fingerprint),
+            pins=Pins(lambda connection, function: pinned(connection, function, dead=True), begun),
         )
         artefacts.sweep(self.registry.digests(), fingerprint)
         self.tokens = Tokens(self.database, clock)
@@ -140,8 +149,10 @@ class AsyncHost(AsyncCalls):
         self.disposable = DisposableTokens(
             signing_keys(path, clock, rejected=_alarm), clock, longest_seconds=disposable_seconds
         )
-        self.outbound = OutboundClient(outbound, assume_role=self.aws.assume_role)
+        self.outbound = self._outbound(outbound, assume_role=self.aws.assume_role)
         self.outbound.on_error = self.metrics.outbound_error
+        secret = clock.random_bytes(KEY_BYTES) if path is None else load_host_key(path, KEY_FILE, rejected=_alarm)
+        self.workflows = Workflows(AwakeableIds(secret), clock)
         late = LateSpawner()
         topics = self.topics
         self.interfaces = [
@@ -157,6 +168,7 @@ class AsyncHost(AsyncCalls):
                 http_client=self.outbound,
                 valkey=self.valkey,
                 secrets=self.secrets.get,
+                workflows=self.workflows,
             ),
             *self._own,
         ]
@@ -175,6 +187,7 @@ class AsyncHost(AsyncCalls):
             secrets=self.secrets,
             counts_calls=self._recorded.record == "all",
         )
+        self.deployer.recorded = self._recorded.flight != "off"
         self.dispatcher = late.dispatcher = Dispatcher(
             self.registry,
             self.deployer.prepare,
@@ -202,9 +215,12 @@ class AsyncHost(AsyncCalls):
             recorded=self._recorded,
             callbacks=callbacks,
             version=__version__,
+            workflows=self.workflows,
         )
         self.queue, self.consumer, self.calls = self.backlog.queue, self.backlog.consumer, self.backlog.calls
         self.callbacks, self.deliveries = self.backlog.callbacks, self.backlog.deliveries
+        self.replays = Replays(self.deployer, self.registry, self.dispatcher.pool, self._clock)
+        self.recordings = Recordings(self.queue, self.calls, self.registry, self.replays.fits)
 
     def _open_cache(self, cache: CacheBackend | CacheConfig | None) -> CacheBackend:
         if cache is None or isinstance(cache, CacheConfig):
@@ -240,12 +256,14 @@ class AsyncHost(AsyncCalls):
         arguments: Iterable[str] = (),
         secrets: Iterable[str] = (),
         image: str = "",
+        durable: bool | Mapping[str, Any] | None = None,
     ) -> Deployment:
         """Makes `wasm` (a component or a core module) the new version of a function.
 
         `limits` changes fields of `Limits`; `grants` names what the guest may use, the host's default if not given;
         messages of `topics` start it, if it is a spawn function.  `retry`, `flow` and `schedule` have the words of
         `RetryPolicy`, `FlowPolicy` and `Schedule`.  A command guest is given `arguments`, and `secrets` as files.
+        `durable` makes its calls survive crashes: `True`, or the words of `DurablePolicy`.
         Raises `InvalidModule` or `LinkError` with what stands in the way, `BadRequest` and `NotFound` for bad arguments.
         """
         self._check_open()
@@ -263,22 +281,25 @@ class AsyncHost(AsyncCalls):
             tuple(arguments),
             frozenset(secrets),
             image,
+            read_durable(durable),
         )
         deployment = await self.deployer.deploy(self.dispatcher, namespace, name, wasm, manifest)
         self.consumer.nudge()  # more of its queued calls may be allowed now
         return deployment
 
     async def delete(self, name: str, *, namespace: str = "default") -> bool:
-        """Deletes a function with all its versions; whether there was one.  Running calls end on theirs."""
+        """Deletes a function with all its versions; whether there was one.  Running calls end on theirs.
+
+        Raises `StillNeeded` while durable invocations of it go on.
+        """
         self._check_open()
         deployment = self.registry.get(namespace, name)
         if deployment is None:
             return False
+        deleted = await self.registry.delete(namespace, name)
         self.dispatcher.forget(deployment)
         self.metrics.forget(deployment.path)
         self.logs.forget(deployment.path)
-        deleted = await self.registry.delete(namespace, name)
-        self.dispatcher.forget(deployment)  # once more: a call that came meanwhile has linked it again
         self.consumer.nudge()
         return deleted
 
@@ -376,6 +397,7 @@ class AsyncHost(AsyncCalls):
         await self.aws.close()
         await self.cache.close()
         self.dispatcher.close()
+        self.replays.close()
         self.database.close()
         if self._directory is not None:
             self._directory.close()

@@ -227,9 +227,16 @@ class Invocations(Section):
     record: Literal["off", "failed", "all"] = "failed"
     """Which synchronous invocations: none, those that failed (no answer, or a status from 500 on), or all of them."""
     keep_days: Annotated[int, Field(ge=1, le=3_660)] = 7
-    """How long records and answers are kept."""
+    """How long records, answers and journals are kept."""
     keep_bytes: Count = 1024 * MiB
-    """Of all records and answers; the oldest go first."""
+    """Of all of them; the oldest go first."""
+    flight: Literal["off", "failed", "sampled", "all"] = "off"
+    """Whose calls are recorded so that they can be replayed, of functions that are not durable: nobody's, those that failed, a
+    random share of all, or all.  It costs each host call some microseconds."""
+    flight_sample: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """That share."""
+    flight_bytes: Annotated[int, Field(ge=KiB, le=64 * MiB)] = MiB
+    """Request and journal of one of them, in memory as long as it runs; what is longer is not recorded."""
 
 
 class OpenFaas(Section):

@@ -36,6 +36,9 @@ class GuesthouseError(Exception):
     status: ClassVar[int] = 500
     problem_type: ClassVar[str] = "host-error"
     title: ClassVar[str] = "The host failed"
+    traced: ClassVar[bool] = False
+    """Whether people want to know where the guest was when its host call raised this: then that is its `backtrace`."""
+    backtrace = ""
 
     @property
     def public(self) -> str:

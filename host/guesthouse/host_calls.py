@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
+from guesthouse.dispatch.exports import Export
 from guesthouse.dispatch.flows import QueueState
 from guesthouse.dispatch.invocations import Invocations, Wanted
+from guesthouse.dispatch.recordings import Recordings
+from guesthouse.dispatch.replay import Replays
+from guesthouse.dispatch.replayed import Replayed
+from guesthouse.dispatch.workflows import Workflows
 from guesthouse.queue.call import Output, QueuedCall, Record
 from guesthouse.queue.queue import Page
 from guesthouse.registry.deployment import Deployment
@@ -19,6 +24,9 @@ class AsyncCalls:
     """The part of `AsyncHost` that is about them."""
 
     calls: Invocations
+    workflows: Workflows
+    recordings: Recordings
+    replays: Replays
 
     def deployment(self, name: str, namespace: str = "default") -> Deployment:
         """The current version of a function.  Raises `NotFound`."""
@@ -93,12 +101,59 @@ class AsyncCalls:
         return await self.calls.request(id)
 
     async def cancel(self, id: str) -> None:
-        """Ends an invocation that waits or runs.  Raises `UnknownInvocation` and `HasEnded`."""
+        """Ends an invocation that waits or runs; a durable one hears of it at its next wait, after all that it called.
+
+        Raises `UnknownInvocation` and `HasEnded`.
+        """
         await self.calls.cancel(id)
 
-    async def redrive(self, id: str) -> None:
-        """Queues a dead letter once more, with all its attempts.  Raises `UnknownInvocation` and `NotDead`."""
-        await self.calls.redrive(id)
+    async def kill(self, id: str) -> None:
+        """Ends an invocation, and all that it called and waits for, without asking.  Raises as `cancel`."""
+        await self.calls.kill(id)
+
+    async def resolve(self, id: str, payload: bytes = b"") -> None:
+        """Completes an awakeable, by its id; the first time counts.  Raises `NoSuchAwakeable` and `BodyTooLarge`."""
+        await self.workflows.resolve(id, payload)
+
+    async def reject(self, id: str, reason: str) -> None:
+        """Completes an awakeable as failed, for a reason that whoever waits is told.  Raises as `resolve`."""
+        await self.workflows.reject(id, reason)
+
+    async def redrive(
+        self, id: str, *, from_entry: int | None = None, version: int | None = None, fail: bool = False
+    ) -> None:
+        """Queues a dead letter once more, with all its attempts; a durable one goes on where it was.
+
+        `from_entry` voids what is recorded from that call on; `version` is what it goes on on, if that does again what was
+        kept; with `fail` it sees the request as failed that was perhaps sent.  Raises `UnknownInvocation`, `NotDead`, `Differs`.
+        """
+        await self.recordings.redrive(id, from_entry=from_entry, version=version, fail=fail)
+
+    async def journal(self, id: str) -> Mapping[str, Any]:
+        """What an invocation has done so far: each recorded call, without what was said.  Raises `NoJournal`."""
+        return await self.recordings.journal(id)
+
+    async def export(self, id: str) -> bytes:
+        """An invocation as one file, for `replay` here or on any other host.  Raises `UnknownInvocation` and `NoJournal`.
+
+        It has all that the function was given: the caller's credentials, values of the environment, others' answers.
+        """
+        return await self.recordings.export(id)
+
+    async def replay(
+        self,
+        export: bytes | Export,
+        *,
+        until: int | None = None,
+        changes: Mapping[int, Any] | None = None,
+        wasm: bytes | None = None,
+    ) -> Replayed:
+        """Runs an exported invocation again from its journal: nothing is called but what needs nothing but the guest.
+
+        It stops before call `until`, and sees call N come to `changes[N]`, JSON of its type (see `replay_values`); `wasm` runs in
+        the place of its own module.  Raises `InvalidExport`, `InvalidModule`, `BadRequest`.
+        """
+        return await self.replays.replay(export, until=until, changes=changes or {}, wasm=wasm)
 
     async def drop(self, id: str) -> None:
         """Forgets the request of a dead letter; its record stays.  Raises `UnknownInvocation` and `NotDead`."""
@@ -145,9 +200,33 @@ class Calls:
         """See `AsyncHost.cancel`."""
         self._run(self.inner.cancel(id))
 
-    def redrive(self, id: str) -> None:
+    def kill(self, id: str) -> None:
+        """See `AsyncHost.kill`."""
+        self._run(self.inner.kill(id))
+
+    def resolve(self, id: str, payload: bytes = b"") -> None:
+        """See `AsyncHost.resolve`."""
+        self._run(self.inner.resolve(id, payload))
+
+    def reject(self, id: str, reason: str) -> None:
+        """See `AsyncHost.reject`."""
+        self._run(self.inner.reject(id, reason))
+
+    def redrive(self, id: str, **options: Any) -> None:
         """See `AsyncHost.redrive`."""
-        self._run(self.inner.redrive(id))
+        self._run(self.inner.redrive(id, **options))
+
+    def journal(self, id: str) -> Mapping[str, Any]:
+        """See `AsyncHost.journal`."""
+        return self._run(self.inner.journal(id))
+
+    def export(self, id: str) -> bytes:
+        """See `AsyncHost.export`."""
+        return self._run(self.inner.export(id))
+
+    def replay(self, export: bytes | Export, **options: Any) -> Replayed:
+        """See `AsyncHost.replay`."""
+        return self._run(self.inner.replay(export, **options))
 
     def drop(self, id: str) -> None:
         """See `AsyncHost.drop`."""

@@ -45,8 +45,8 @@ class Limits:
     """Bytes that all host calls of an invocation may copy out of the guest."""
     host_calls: int = 100_000
     """Host calls answered by the host's language: a flood of them costs the host, not the guest's fuel."""
-    resources: int = 1_024
-    """Resource handles that are alive at once."""
+    resources: int = 32_768
+    """Resource handles that are alive at once: one for each promise of a call of thousands; a hundred bytes each."""
     log_bytes: int = 256 * KiB
     """Log and standard output of one invocation; what is over is dropped and counted."""
     log_lines: int = 1_000
@@ -75,6 +75,17 @@ class Limits:
     """Longest chain of functions that spawn functions: past it a spawn answers `limit`."""
     spawn_fanout: int = 1_000
     """Most spawns that descend from one root invocation."""
+
+    promises: int = 32_768
+    """Promises that one run of an invocation makes (calls, timers, awakeables): 10,000 calls and their time-outs fit well."""
+    promise_bytes: int = 4 * MiB
+    """Largest value of a step: as large as the answer of a called function, and kept in the journal."""
+    wait_bytes: int = 32 * MiB
+    """Of all values that one wait returns: as much as a host call may copy the other way."""
+    durable_name_bytes: int = 256
+    """Longest name of a step, or of a value of a key's state: what a key has, too."""
+    state_bytes: int = MiB
+    """Largest value of a key's state: it is read and written as a whole."""
 
     def with_changes(self, changes: dict[str, Any]) -> Limits:
         """These limits with `changes`; raises `BadRequest` for an unknown name or a value that is not a positive integer."""

@@ -11,7 +11,7 @@ import pytest
 
 from gateway_server import TIMEOUT, Server, serving
 from guesthouse.errors import BadRequest
-from guesthouse.gateway.routes import ANY_TOKEN, INVOKE, OWNED, PUBLIC, ROUTES, Route
+from guesthouse.gateway.routes import ANY_TOKEN, CAPABILITY, INVOKE, OPEN, OWNED, PUBLIC, ROUTES, Route
 from guesthouse.registry import principal
 from guesthouse.registry.permissions import EVERYTHING, Permission, Permissions
 from guesthouse.registry.principal import ITEM_SCOPES
@@ -52,7 +52,10 @@ OWNERS = {
     "invocation-request": ("dead", {"read", "invoke"}),
     "invocation-drop": ("dead", {"manage"}),
     "invocation-redrive": ("dead", {"manage"}),
+    "invocation-journal": ("recorded", {"read"}),
+    "invocation-export": ("recorded", {"manage"}),
     "invocation-cancel": ("queued", {"invoke", "manage"}),
+    "invocation-kill": ("queued", {"invoke", "manage"}),
     "async-function-cancel": ("queued", {"invoke", "manage"}),
 }
 """Routes about one invocation: the state in which they find something to do, and the scopes that each are enough."""
@@ -115,8 +118,8 @@ def call(server: Server, route: Route, token: str | None, name: str = "echo", na
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_every_route_without_a_token_is_401(server: Server, route: Route) -> None:
-    """All but those in the table that are public."""
-    assert call(server, route, None) == (200 if route.scope == PUBLIC else 401)
+    """All but those in the table that are public; and those whose path is all that it takes, which nobody can guess."""
+    assert call(server, route, None) == {PUBLIC: 200, CAPABILITY: 404}.get(route.scope, 401)
 
 
 def test_only_liveness_and_readiness_are_public() -> None:
@@ -124,7 +127,12 @@ def test_only_liveness_and_readiness_are_public() -> None:
     assert {route.name for route in ROUTES if route.scope == PUBLIC} == {"healthz", "readyz"}
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+def test_only_awakeables_are_completed_by_their_ids_alone() -> None:
+    """What somebody outside is given has to be enough."""
+    assert {route.name for route in ROUTES if route.scope == CAPABILITY} == {"awakeable-resolve", "awakeable-reject"}
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope not in OPEN], ids=lambda route: route.name)
 def test_every_route_with_a_wrong_token_is_401(server: Server, route: Route) -> None:
     """A token that nobody made, an empty one, and one of another scheme."""
     for token in (
@@ -140,7 +148,7 @@ def test_every_route_with_a_wrong_token_is_401(server: Server, route: Route) -> 
         assert call(server, route, token) == 401
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope not in OPEN], ids=lambda route: route.name)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_token_without_the_scope_is_403(server: Server, route: Route, scope: str) -> None:
     """Each scope opens its own routes."""
@@ -185,7 +193,7 @@ def test_items_and_topics_need_a_token_for_their_whole_namespace(server: Server,
     assert call(server, route, "narrow") == 403
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope not in OPEN], ids=lambda route: route.name)
 def test_a_disposable_token_with_every_right_is_403_for_management(server: Server, route: Route) -> None:
     """It opens functions, items and topics; what any token may see holds nothing for it; the rest never."""
     token = server.disposable.generate(60, EVERY_RIGHT).token
@@ -197,7 +205,7 @@ def test_a_disposable_token_with_every_right_is_403_for_management(server: Serve
         assert status == (404 if route.scope == OWNED else 403)
 
 
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope != PUBLIC], ids=lambda route: route.name)
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.scope not in OPEN], ids=lambda route: route.name)
 def test_a_disposable_token_without_rights_opens_nothing(server: Server, route: Route) -> None:
     """One that only says who its bearer is; and one with rights elsewhere."""
     for permissions in (Permissions(()), Permissions(EVERY_RIGHT.entries).within("elsewhere")):

@@ -49,6 +49,7 @@ def test_a_deploy_by_json_is_204(server: Server) -> None:
         "annotations": {"topic": "mail"},
         "arguments": ["--fast"],
         "secrets": ["api-key"],
+        "durable": {"grace_ms": 10},
     }
     assert put(server, document) == 204
     assert server.deployer.deployed == [
@@ -68,6 +69,7 @@ def test_a_deploy_by_json_is_204(server: Server) -> None:
             "annotations": {"topic": "mail"},
             "arguments": ["--fast"],
             "secrets": ["api-key"],
+            "durable": {"grace_ms": 10},
         }
     ]
 
@@ -100,6 +102,7 @@ def test_line_breaks_in_base64_are_forgiven(server: Server) -> None:
         {"inline_wasm": BASE64, "limits": {"deadline_ms": "200"}},
         {"inline_wasm": BASE64, "limits": {"deadline_ms": True}},
         {"inline_wasm": BASE64, "grants": "cache"},
+        {"inline_wasm": BASE64, "durable": "yes"},
         b"",
         b"not json",
     ],
@@ -127,7 +130,7 @@ def test_a_module_that_does_not_fit_is_422_with_the_reason(server: Server) -> No
 
 def test_a_raw_upload_takes_its_options_from_the_query(server: Server) -> None:
     """The same ones as JSON."""
-    query = "?description=a+b&environment=A=1&environment=B=x%3Dy&limits=deadline_ms=200&grants=cache,http&grants=log"
+    query = "?description=a+b&environment=A=1&environment=B=x%3Dy&limits=deadline_ms=200&grants=cache,http&grants=log&durable=true"
     assert server.request("PUT", PATH + query, WASM, {"content-type": "application/wasm"}).status == 204
     (deployed,) = server.deployer.deployed
     assert deployed["wasm"] == WASM
@@ -135,6 +138,7 @@ def test_a_raw_upload_takes_its_options_from_the_query(server: Server) -> None:
     assert deployed["environment"] == {"A": "1", "B": "x=y"}
     assert deployed["limits"] == {"deadline_ms": 200}
     assert deployed["grants"] == ["cache", "http", "log"]
+    assert deployed["durable"] is True
 
 
 @pytest.mark.parametrize(

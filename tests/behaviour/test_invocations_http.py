@@ -334,7 +334,7 @@ def test_queues_are_those_that_the_token_may_read() -> None:
     server.tokens.add("shop", "read", functions="shop/*")
     server.tokens.add("caller", "invoke")
     server.runner.queues = [
-        QueueState((namespace, "echo"), 1, 0, 2.5, 0, 8, 0, 0.0) for namespace in ("default", "shop")
+        QueueState((namespace, "echo"), 1, 0, 0, 2.5, 0, 8, 0, 0.0) for namespace in ("default", "shop")
     ]
     with server:
         for token, namespaces in (("shop", ["shop"]), ("caller", [])):

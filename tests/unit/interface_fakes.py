@@ -16,6 +16,9 @@ from guesthouse.registry.deployment import Deployment, Manifest
 class SimulatedClock:
     """Time that only passes when told, or when someone sleeps; randomness that counts."""
 
+    rearm_seconds = 1.0
+    ahead_ns = 0
+
     def __init__(self, monotonic_ns: int = 5_000_000_000_123, wall_ns: int = 1_700_000_000_123_456_789) -> None:
         self.monotonic = monotonic_ns
         self.wall = wall_ns

@@ -60,7 +60,7 @@ class QueueLooks(RuleBasedStateMachine):
 
     @rule(
         function=st.none() | st.sampled_from(FUNCTIONS),
-        state=st.none() | st.sampled_from(["queued", "running", *ENDED]),
+        state=st.none() | st.sampled_from(["queued", "running", "suspended", *ENDED]),
         since=st.none() | st.integers(-2 * HOUR, SECOND),
         most=st.integers(1, 5),
         pick=PICK,
@@ -97,13 +97,18 @@ class QueueLooks(RuleBasedStateMachine):
         self._check_record(self.wait(self.queue.find(name)), entry)
         assert self.wait(self.queue.output(name)) == entry.output
         request = self.outcome(self.queue.request(name))
-        if entry.call is not None and entry.has_request:
+        if entry.call is not None and (entry.has_request or entry.live or (entry.durable and entry.journal)):
             assert request == replace(entry.call, idempotency=None)
         else:
             assert request is UnknownInvocation
+        assert self.wait(self.queue.journal(name)) == entry.journal
+        found = self.wait(self.queue.completions(name, list(entry.completions)))
+        assert {n: c.outcome for n, c in found.items()} == {n: o for n, (o, _) in entry.completions.items()}
+        assert all(found[n].value == value for n, (o, value) in entry.completions.items() if o == "ok")
+        assert self.wait(self.queue.outcomes(name)) == {n: o for n, (o, _) in entry.completions.items()}
 
     def _check_record(self, found: Record, entry: Entry) -> None:
-        attempts = entry.attempts + entry.earlier
+        attempts = entry.attempts + entry.earlier + (entry.state == "suspended")
         if entry.state in ENDED:
             assert found == replace(entry.record, attempts=attempts)
             return
@@ -117,10 +122,12 @@ class QueueLooks(RuleBasedStateMachine):
         for function in FUNCTIONS:
             queued, running = self.model.of(function, "queued"), self.model.of(function, "running")
             dead = [e for e in self.model.of(function, "dead") if e.has_request]
-            if queued or running or dead:
-                counted[function] = (len(queued), len(running), len(dead), sum(1 for e in queued if e.strikes))
+            asleep = self.model.of(function, "suspended")
+            if queued or running or dead or asleep:
+                struck = sum(1 for e in queued if e.strikes)
+                counted[function] = (len(queued), len(running), len(dead), struck, len(asleep))
         found = self.wait(self.queue.waiting())
-        assert {key: (w.queued, w.running, w.dead, w.struck) for key, w in found.items()} == counted
+        assert {key: (w.queued, w.running, w.dead, w.struck, w.suspended) for key, w in found.items()} == counted
         for function, waiting in found.items():
             ready = [e for e in self.model.of(function, "queued") if e.due <= self.now]
             if ready and not any(e.call is not None and e.call.key for e in ready):

@@ -15,44 +15,24 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from guesthouse.queue.call import Callback, Idempotency, Lease, Output, QueuedCall, Record
+from guesthouse.queue.call import Callback, Idempotency, Lease, Output, QueuedCall, Record, Wait
 from guesthouse.queue.queue import AnotherRequest, Fenced, FunctionKey, UnknownInvocation
-from unit.queue_looks import PICK, Place, QueueLooks
-from unit.queue_model import DAY, ENDED, FUNCTIONS, HOUR, JUMPS, LEASE_SECONDS, ONE_OF, SECOND, Entry
+from unit.queue_durable import DurableRules, record_of
+from unit.queue_looks import PICK
+from unit.queue_model import DAY, DURABLE, FUNCTIONS, HOUR, JUMPS, LEASE_SECONDS, ONE_OF, SECOND, Entry
 
 T = TypeVar("T")
 
 
-def record_of(lease: Lease, state: Any, now: int, **more: Any) -> Record:
-    """The record of a run."""
-    call = lease.call
-    return Record(
-        id=call.id,
-        namespace=call.namespace,
-        name=call.name,
-        mode="async",
-        state=state,
-        queued_ms=call.queued_ms,
-        started_ms=now,
-        ended_ms=now if state in ENDED else None,
-        attempts=lease.attempt,
-        call_id=call.call_id,
-        **more,
-    )
-
-
-class QueueMachine(QueueLooks):
+class QueueMachine(DurableRules):
     """A queue beside the model."""
-
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self.leases: list[Lease] = []
-        self.stale: list[Lease] = []
-        self.count = 0
 
     def make(self, function: FunctionKey, delay: int, **more: Any) -> QueuedCall:
         self.count += 1
-        key = more.pop("key", None) if function[1] == "keyed" else more.pop("key", None) and None
+        key = more.pop("key", None)
+        key = key if function[1] in ("keyed", "durable") else None
+        if function == DURABLE:
+            more |= {"durable": True, "exclusive": key is not None}
         return QueuedCall(
             id=f"c{self.count:04}",
             namespace=function[0],
@@ -75,11 +55,16 @@ class QueueMachine(QueueLooks):
         delay=st.sampled_from([0, 0, SECOND, HOUR]),
         key=st.sampled_from([None, "a", "a", "b"]),
         count=st.integers(1, 5),
+        parent=PICK,
     )
-    def enqueue(self, function: FunctionKey, delay: int, key: str | None, count: int) -> None:
-        calls = [self.make(function, delay, key=key) for _ in range(count)]
+    def enqueue(self, function: FunctionKey, delay: int, key: str | None, count: int, parent: int) -> None:
+        calls = [self.make(function, delay, key=key, **self.tie(parent, number)) for number in range(count)]
         expected = [self.model.enqueue(call, self.now) for call in calls]
-        assert self.wait(_all([self.queue.enqueue(call) for call in calls])) == expected
+        if parent % 2:
+            assert self.wait(_all([self.queue.enqueue(call) for call in calls])) == expected
+        else:
+            found = self.wait(self.queue.enqueue_all(calls))
+            assert found == [(id_, call.promise) for id_, call in zip(expected, calls, strict=True)]
 
     @rule(
         keys=st.lists(st.tuples(st.sampled_from([b"k", b"l"]), st.sampled_from([b"r", b"s"])), min_size=1, max_size=3)
@@ -114,6 +99,9 @@ class QueueMachine(QueueLooks):
         return record.namespace, record.name
 
     def _lease(self, function: FunctionKey, most: int, inflight: int, struck: bool) -> None:
+        if function == DURABLE:
+            self._lease_durable(most, struck)
+            return
         running = Counter(e.call.key for e in self.model.of(function, "running") if e.call is not None and e.call.key)
         busy = [key for key, count in running.items() if inflight and count >= inflight]
         leases = self.wait(self.queue.lease(function, most, busy, key_inflight=inflight, struck=struck))
@@ -155,26 +143,24 @@ class QueueMachine(QueueLooks):
         assert lease.call == replace(entry.call, idempotency=None)
         assert (lease.attempt, lease.strikes) == (entry.attempts, entry.strikes)
         assert lease.fence > entry.fence
+        assert (lease.segments, lease.version) == (len(entry.journal), entry.version)
         entry.fence = lease.fence
         entry.record = replace(entry.record, started_ms=self.now)
         self.leases.append(lease)
 
-    def _take(self, pick: int) -> tuple[Lease, Entry]:
-        lease = self.leases.pop(pick % len(self.leases))
-        self.stale.append(lease)
-        return lease, self.model.entries[lease.call.id]
-
     @precondition(lambda self: self.leases)
     @rule(pick=PICK, kept=st.booleans(), dead=st.booleans(), follows=st.sampled_from(["nothing", "callback", "call"]))
     def end(self, pick: int, kept: bool, dead: bool, follows: str) -> None:
-        lease, entry = self._take(pick)
+        lease, entry = self.take(pick)
         record = record_of(
             lease, "dead" if dead else "succeeded", self.now, status=200, host_calls={"log": 2}, note="ä"
         )
         output = Output(200, [("a", "b")], b"answer") if kept else None
         end = self.queue.bury if dead else self.queue.succeed
         following = self._following(lease, follows)
-        self.wait(end(lease, record, output, following))
+        segment = b"end" if entry.durable and pick % 2 else b""
+        self.wait(end(lease, record, output, following, None, segment))
+        entry.journal += [segment] if segment else []
         self.model.end(entry, record, output)
         if isinstance(following, Callback):
             entry.callback = following
@@ -193,29 +179,33 @@ class QueueMachine(QueueLooks):
     @precondition(lambda self: self.leases)
     @rule(pick=PICK, delay=st.sampled_from([None, 0, 0, SECOND, HOUR]))
     def put_back(self, pick: int, delay: int | None) -> None:
-        lease, entry = self._take(pick)
+        lease, entry = self.take(pick)
+        segment = b"back" if entry.durable and pick % 2 else b""
+        entry.journal += [segment] if segment else []
         if delay is None:
-            self.wait(self.queue.release(lease))
+            self.wait(self.queue.release(lease, segment))
             entry.state = "queued"
             entry.attempts -= 1
             return
         record = record_of(lease, "queued", self.now, reason="not yet")
-        self.wait(self.queue.retry(lease, self.now + delay, record))
+        self.wait(self.queue.retry(lease, self.now + delay, record, segment))
         entry.record, entry.state, entry.due = record, "queued", self.now + delay
         entry.strikes, entry.ripe, entry.came = 0, delay == 0, False
 
     @precondition(lambda self: self.stale)
-    @rule(pick=PICK, how=st.sampled_from(["succeed", "bury", "retry", "release"]))
+    @rule(pick=PICK, how=st.sampled_from(["succeed", "bury", "retry", "release", "suspend", "append"]))
     def settle_with_an_old_fence(self, pick: int, how: str) -> None:
         """Nothing changes: the next look finds everything as it was."""
         lease = self.stale[pick % len(self.stale)]
         ended = record_of(lease, "succeeded", self.now, reason="stale")
         queue = self.queue
-        ways: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+        ways: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
             "succeed": lambda: queue.succeed(lease, ended, Output(500, [], b"stale"), self.make(FUNCTIONS[0], 0)),
             "bury": lambda: queue.bury(lease, replace(ended, state="dead"), None, None),
             "retry": lambda: queue.retry(lease, self.now, replace(ended, state="queued")),
-            "release": lambda: queue.release(lease),
+            "release": lambda: queue.release(lease, b"stale"),
+            "suspend": lambda: queue.suspend(lease, Wait([(1, 1)]), b"stale", ended),
+            "append": lambda: queue.append(lease, lease.segments, b"stale"),
         }
         assert self.outcome(ways[how]()) is Fenced
 
@@ -230,12 +220,13 @@ class QueueMachine(QueueLooks):
     def _cancel(self, entry: Entry) -> None:
         record = replace(entry.record, state="cancelled", result="cancelled", ended_ms=self.now, attempts=0)
         changed = self.outcome(self.queue.cancel(record.id, record))
-        assert changed is (entry.state == "queued")
+        assert changed is (entry.state == "queued" and not (entry.durable and entry.journal))
         if changed:
             self.model.end(entry, record, None)
 
     def _redrive(self, entry: Entry) -> None:
-        found = self.outcome(self.queue.redrive(entry.record.id))
+        cut = b"cut" if entry.durable and entry.earlier % 2 else b""
+        found = self.outcome(self.queue.redrive(entry.record.id, segment=cut, version=entry.place if cut else None))
         self.model.turn = max(self.model.turn, self.now)
         if not (entry.state == "dead" and entry.has_request):
             assert found is UnknownInvocation
@@ -243,11 +234,13 @@ class QueueMachine(QueueLooks):
         entry.state, entry.due, entry.ripe, entry.strikes = "queued", self.model.turn, True, 0
         entry.earlier, entry.attempts = entry.earlier + entry.attempts, 0
         entry.output = entry.callback = None
+        entry.journal += [cut] if cut else []
+        entry.version = entry.place if cut else entry.version
 
     def _drop(self, entry: Entry) -> None:
         found = self.outcome(self.queue.drop(entry.record.id))
         if entry.state == "dead" and entry.has_request:
-            entry.has_request = False
+            entry.bury()
         else:
             assert found is UnknownInvocation
 
@@ -308,6 +301,7 @@ class QueueMachine(QueueLooks):
         """Another process comes after this one, which settles nothing any more."""
         self.model.begin_anew()
         self.queue = self.at.open()
+        self.listen()
         assert sorted(self.wait(self.queue.recover())) == sorted(self.model.take_back())
         self._lose_leases()
 

@@ -8,8 +8,9 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from guesthouse.queue.call import Lease, Output, QueuedCall, Record
+from guesthouse.queue.call import Completion, Lease, Output, QueuedCall, Record, Wait
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
+from guesthouse.queue.counts import Counts
 from guesthouse.queue.store import StoredQueue
 from guesthouse.storage.database import Database, rows
 from guesthouse.storage.space import FreeSpace
@@ -41,10 +42,14 @@ class QueuePlace:
 
     def begin(self) -> StoredQueue:
         """A further queue on the same database."""
+        self.told: list[tuple[str, int]] = []
+        self.ready: list[tuple[str, str]] = []
         space = FreeSpace(self.database.directory, self.clock, lambda: self.free)
         self.queue = StoredQueue(
             self.database, self.config, self.keep, self.clock, holder=os.urandom(8).hex(), space=space
         )
+        self.queue.on_completed = lambda name, number: self.told.append((name, number))
+        self.queue.on_ready = self.ready.append
         return self.queue
 
     def open(self) -> StoredQueue:
@@ -92,9 +97,40 @@ class QueuePlace:
         end = self.queue.bury if dead else self.queue.succeed
         self.wait(end(lease, self.record(lease, "dead" if dead else "succeeded"), output, None))
 
+    def durable(self, count: int = 1, function: tuple[str, str] = FUNCTION, **more: Any) -> list[Lease]:
+        """Durable calls that run now."""
+        self.put(count, function, durable=True, **more)
+        leases = list(self.lease(count, function))
+        assert len(leases) == count
+        return leases
+
+    def append(self, lease: Lease, number: int, segment: bytes = b"segment", version: int | None = None) -> None:
+        self.wait(self.queue.append(lease, number, segment, version=version))
+
+    def suspend(self, lease: Lease, *numbers: int, **more: Any) -> bool:
+        """Whether the call is suspended now, and waits for these futures."""
+        wait = Wait([(number, number) for number in numbers], **more)
+        return self.wait(self.queue.suspend(lease, wait, b"", self.record(lease, "suspended", ended_ms=None)))
+
+    def complete(self, id: str, number: int, outcome: Any = "ok", value: bytes = b"") -> bool:
+        return self.wait(self.queue.complete(id, number, Completion(outcome, value)))
+
+    def state(self, id: str) -> str:
+        return self.wait(self.queue.find(id)).state
+
     def look(self, query: str) -> list[tuple[Any, ...]]:
         """Rows of the database."""
         return self.database.read_sync(lambda connection: rows(connection, query))
+
+    def counted(self) -> tuple[Any, ...]:
+        """What the queue has counted in memory."""
+        return _totals(self.queue.counts)
+
+    def in_tables(self) -> tuple[Any, ...]:
+        """What it would count if it looked."""
+        found = Counts(self.config or QueueConfig())
+        self.database.read_sync(found.read)
+        return _totals(found)
 
     def pass_ms(self, duration: int) -> None:
         """Time goes by, on both clocks."""
@@ -104,3 +140,8 @@ class QueuePlace:
     def close(self) -> None:
         self.database.close()
         self.runner.close()
+
+
+def _totals(counts: Counts) -> tuple[Any, ...]:
+    functions = {function: (of.codes, of.calls, of.bytes) for function, of in counts}
+    return functions, counts.calls, counts.bytes, counts.dead_bytes, counts.kept_bytes

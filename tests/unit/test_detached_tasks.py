@@ -16,12 +16,6 @@ def counts(metrics: Metrics) -> dict[tuple[str, str, str], float]:
     return {(s.labels["function"], s.labels["task"], s.labels["outcome"]): s.value for s in family.samples}
 
 
-def test_the_crate_has_the_text_that_the_host_has() -> None:
-    """It is published with a copy of its own."""
-    own = ROOT / "guests" / "sdk" / "wit" / "detached.wit"
-    assert own.read_text() == (ROOT / "abi" / "guesthouse" / "detached.wit").read_text()
-
-
 def test_a_task_is_counted_under_its_function_its_name_and_its_end() -> None:
     """Of a function that the metrics know; of others under `other`, as everywhere."""
     metrics = Metrics()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from guesthouse.errors import BadRequest
 from guesthouse.queue.call import Output, QueuedCall
@@ -23,6 +23,12 @@ from unit.queue_places import FUNCTION, QueuePlace
 
 CONFIG = QueueConfig(max_dead_days=DEAD_DAYS, idempotency_hours=KEY_HOURS, lease_seconds=LEASE_SECONDS)
 KEEP = InvocationsConfig(keep_days=KEEP_DAYS)
+FORGOTTEN = (
+    "SELECT id FROM invocations AS i WHERE state = 3 AND NOT EXISTS (SELECT 1 FROM invocations AS j WHERE j.key = i.key"
+    " AND (j.namespace, j.name) = (i.namespace, i.name) AND j.state IN (0, 1, 2)) AND NOT EXISTS (SELECT 1 FROM"
+    " key_locks AS k WHERE k.key = i.key AND (k.namespace, k.name) = (i.namespace, i.name))"
+)
+"""Calls that are parked behind nobody: they would wait for ever."""
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -45,6 +51,14 @@ def test_it_does_what_the_model_does(directory: Path | None) -> None:
         def __init__(self) -> None:
             places.append(QueuePlace(None if directory is None else directory / f"{len(places)}.db", CONFIG, KEEP))
             super().__init__(places[-1])
+
+        @invariant()
+        def what_is_counted_is_in_the_tables(self) -> None:
+            assert places[-1].counted() == places[-1].in_tables()
+
+        @invariant()
+        def whoever_is_parked_has_somebody_before_it(self) -> None:
+            assert places[-1].look(FORGOTTEN) == []
 
         def teardown(self) -> None:
             places[-1].close()

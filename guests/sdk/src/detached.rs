@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 mod bindings {
     #![allow(missing_docs)]
-    wit_bindgen::generate!({ path: "wit", world: "detached" });
+    wit_bindgen::generate!({ path: "wit/detached.wit", world: "detached" });
 }
 
 use bindings::exports::guesthouse::detached::guest::Guest;

@@ -67,6 +67,7 @@ class Glue(Protocol):
     gh_answer_released: Callable[[Any, Any, int, Any, int], int]
     gh_cancel: Callable[[Any], int]
     gh_new_slice: Callable[[Any], None]
+    gh_renew: Callable[[Any, Any, int], None]
     gh_request_cancel: Callable[[Any], None]
     gh_stores_made: Callable[[], int]
     gh_stores_deleted: Callable[[], int]

@@ -115,6 +115,8 @@ void gh_measure(gh_guest *guest);
 int gh_cancel(gh_guest *guest);
 /* Gives a guest that waited for something outside a whole slice again; its next epoch would end the old one at once. */
 void gh_new_slice(gh_guest *guest);
+/* Gives a guest that waits in a host call a new deadline, and the limits of another target: from now on with all of its fuel. */
+void gh_renew(gh_guest *guest, const gh_target *target, uint64_t deadline_ns);
 /* Asks a guest that may be running in another thread to end at its next epoch. */
 void gh_request_cancel(gh_guest *guest);
 /* The same without the GIL, which all others keep (see build.py). */

@@ -360,6 +360,13 @@ void gh_new_slice(gh_guest *guest) {
   wasmtime_context_set_epoch_deadline(guest->context, 1);
 }
 
+void gh_renew(gh_guest *guest, const gh_target *target, uint64_t deadline_ns) {
+  guest->limits = target->limits;
+  guest->deadline_ns = deadline_ns;
+  wasmtime_error_t *error = guest->store ? wasmtime_context_set_fuel(guest->context, guest->limits->fuel) : NULL;
+  if (error) wasmtime_error_delete(error);
+}
+
 void gh_finish(gh_guest *guest) {
   if (guest->store) delete_store(guest); /* a signal may end the caller between this and what it does next */
 }

@@ -227,6 +227,10 @@ class GuestHandle:
         """Gives a guest that waited for something outside a whole slice again."""
         glue.gh_new_slice(self.fields)
 
+    def renew(self, target: Target, deadline_ns: int) -> None:
+        """Gives a guest that waits in a host call a new deadline, and the fuel and limits of a target."""
+        glue.gh_renew(self.fields, target.pointer, deadline_ns)
+
     def finish(self) -> None:
         """Deletes the store of a guest whose call is done."""
         glue.gh_finish(self.fields)

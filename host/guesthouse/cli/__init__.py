@@ -13,6 +13,8 @@ import click
 
 import guesthouse
 from guesthouse.cli import (
+    awakeables,
+    check,
     completion,
     deploy,
     dev,
@@ -21,9 +23,11 @@ from guesthouse.cli import (
     inspection,
     invocations,
     invoke,
+    journals,
     logs,
     new,
     queues,
+    replay,
     run,
     secrets,
     serve,
@@ -104,7 +108,10 @@ for command in (
     versions.versions,
     versions.rollback,
     invocations.invocations,
+    awakeables.awakeable,
     queues.queues,
+    replay.replay,
+    check.check,
     tokens.token,
     secrets.secret,
     topics.topic,
@@ -112,6 +119,10 @@ for command in (
     completion.completion,
 ):
     cli.add_command(command)
+
+
+for command in (journals.journal, journals.export, journals.redrive):
+    invocations.invocations.add_command(command)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import click
 from guesthouse.cli.client import Client, management_path
 from guesthouse.cli.manifest import Manifest, manifest_options
 from guesthouse.cli.options import name_of, namespace_option, url_option
-from guesthouse.cli.output import Failure, Output, size, with_output
+from guesthouse.cli.output import Failure, Output, kind, size, with_output
 from guesthouse.errors import NotFound
 from guesthouse.registry.deployment import ANSWERING, check_name
 
@@ -24,6 +24,7 @@ Examples:
   guesthouse deploy api.wasm --name api --env REGION=eu --limit deadline_ms=500
   guesthouse deploy api.wasm --grant cache --grant http:https://api.example.com
   guesthouse deploy api.wasm --manifest api.toml
+  guesthouse deploy approve.wasm --durable
   guesthouse deploy audit.wasm --topic orders --topic refunds
   guesthouse deploy report.wasm --schedule "0 3 * * *" --timezone Europe/Berlin
   guesthouse deploy toolbox.wasm --name hash --arg sha512sum
@@ -38,6 +39,7 @@ Examples:
 @click.option("--schedule", multiple=True, metavar="CRON", help='A time at which it is called, like "0 3 * * *".')
 @click.option("--timezone", default="UTC", show_default=True, metavar="NAME", help="The time zone of --schedule.")
 @click.option("--secret", multiple=True, metavar="NAME", help="A secret of the namespace that it finds as a file.")
+@click.option("--durable", is_flag=True, help="Makes its calls survive crashes; other terms go into a manifest file.")
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @url_option
 @with_output
@@ -51,6 +53,7 @@ def deploy(
     schedule: tuple[str, ...],
     timezone: str,
     secret: tuple[str, ...],
+    durable: bool,
     description: str | None,
     url: str,
 ) -> None:
@@ -66,6 +69,8 @@ def deploy(
         manifest["description"] = description
     manifest["topics"] += topic
     manifest["secrets"] += secret
+    if durable and manifest["durable"] is False:
+        manifest["durable"] = True
     if schedule:
         manifest["schedule"] = [
             *manifest.get("schedule", ()),
@@ -107,7 +112,7 @@ def _deploy(client: Client, namespace: str, name: str, file: Path, manifest: Man
             shown.read()
             found = shown.json()
             same = found["version"] == deployed["version"]
-            keys = ("kind", "digest", "imports", "grants") if same else ()
+            keys = ("kind", "digest", "imports", "grants", "durable") if same else ()
             deployed |= {key: found[key] for key in (*keys, "pinned")}
     return deployed
 
@@ -119,4 +124,4 @@ def _told(deployed: dict[str, Any]) -> str:
     if "kind" not in deployed:
         return head
     where = f" at {deployed['url']}" if deployed["kind"] in ANSWERING else ""
-    return f"{head} ({deployed['kind']}, {size(deployed['size'])}){where}"
+    return f"{head} ({kind(deployed)}, {size(deployed['size'])}){where}"

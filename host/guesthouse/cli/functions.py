@@ -9,7 +9,7 @@ import click
 from guesthouse.cli.client import Client, management_path
 from guesthouse.cli.completion import function_names
 from guesthouse.cli.options import namespace_option, url_option
-from guesthouse.cli.output import Output, moment, size, with_output
+from guesthouse.cli.output import Output, kind, moment, size, with_output
 
 
 @click.command(
@@ -40,7 +40,7 @@ def _row(function: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{function['namespace']}/{function['name']}",
         f"{function['version']} (pinned)" if function["pinned"] is not None else str(function["version"]),
-        function["kind"],
+        kind(function),
         size(function["size"]),
         moment(function["created_at"]),
         function["description"],

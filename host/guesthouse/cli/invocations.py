@@ -18,7 +18,7 @@ from guesthouse.cli.options import namespace_option, url_option
 from guesthouse.cli.output import Failure, Output, duration, moment, shown, size, with_output
 from guesthouse.clock import SYSTEM_CLOCK
 
-STATES = ("queued", "running", "succeeded", "failed", "dead", "cancelled", "lost")
+STATES = ("queued", "running", "suspended", "succeeded", "failed", "dead", "cancelled", "lost")
 PAGE = 1_000
 """Records that a server gives at once."""
 COLOURS = {"succeeded": "green", "failed": "red", "dead": "red", "lost": "red", "cancelled": "yellow"}
@@ -58,7 +58,7 @@ def list_invocations(
     chosen = {"function": f"{namespace}/{function}" if function else None, "state": state, "since": since}
     query = {key: value for key, value in chosen.items() if value is not None}
     with Client(url) as client:
-        found = list(_listed(client, query, count))
+        found = list(listed(client, query, count))
     if output.as_json:
         output.result(found, "")
     elif found:
@@ -70,14 +70,16 @@ def list_invocations(
         output.say(f"there are no such invocations{that_it_may_read()}: {KEPT}")
 
 
-def _listed(client: Client, query: dict[str, str], count: int) -> Iterator[dict[str, Any]]:
-    """Up to `count` records, page by page."""
+def listed(client: Client, query: dict[str, str], count: int | None) -> Iterator[dict[str, Any]]:
+    """Up to `count` records, or all, page by page."""
     after: str | None = None
-    while count > 0:
+    left = count
+    while left is None or left > 0:
         more = {} if after is None else {"after": after}
-        page = client.ask("GET", f"/invocations?{urlencode({**query, **more, 'limit': min(count, PAGE)})}").json()
-        yield from page["invocations"][:count]
-        count -= len(page["invocations"])
+        most = PAGE if left is None else min(left, PAGE)
+        page = client.ask("GET", f"/invocations?{urlencode({**query, **more, 'limit': most})}").json()
+        yield from page["invocations"][:left]
+        left = None if left is None else left - len(page["invocations"])
         after = page["next"]
         if after is None:
             return
@@ -99,7 +101,8 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 def _answer(record: dict[str, Any]) -> str:
     """In a few words; `show` has all of them."""
     due = f"due {moment(record['due_at'])}" if record["due_at"] else ""
-    answer = record["reason"].partition(";")[0].rstrip(".") or str(record["status"] or record["result"])
+    waits = f"waits for {record['waits_for']}" if record["waits_for"] else ""
+    answer = record["reason"].partition(";")[0].rstrip(".") or waits or str(record["status"] or record["result"])
     return ", ".join(part for part in (answer, due) if part)
 
 
@@ -116,7 +119,7 @@ Example:
 def show(output: Output, id: str, url: str) -> None:
     """Shows what is known of an invocation."""
     with Client(url) as client:
-        found = client.ask("GET", _path(id)).json()
+        found = client.ask("GET", path_of(id)).json()
     output.result(found, "\n".join(_lines(found)))
     if not output.as_json:
         for hint in _hints(found):
@@ -129,10 +132,12 @@ def _hints(found: dict[str, Any]) -> Iterator[str]:
     of_it = f"{invocation}`"
     if found["started_at"]:
         yield f"its log: `{log_of(found['namespace'], found['name'], invocation)}`"
-    if state in ("queued", "running"):
+    if state in ("queued", "running", "suspended"):
         yield f"wait for it: `guesthouse invocations attach {of_it}; end it: `guesthouse invocations cancel {of_it}"
-    elif found["mode"] == "async" and found["status"]:
+    elif found["mode"] in ("async", "durable") and found["status"]:
         yield f"its answer: `guesthouse invocations output {of_it}"
+    if found["journal_entries"]:
+        yield f"what it did, call by call: `guesthouse replay {of_it}"
     if state == "dead":
         yield f"what it was asked: `guesthouse invocations request {of_it}"
         yield f"run it again: `guesthouse invocations redrive {of_it}; give it up: `guesthouse invocations drop {of_it}"
@@ -150,6 +155,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         "result": found["result"],
         "status": str(found["status"] or ""),
         "reason": found["reason"],
+        "waits for": found["waits_for"] or "",
         "note": found["note"],
         "queued": _exact(found["queued_at"]),
         "due": _exact(found["due_at"]),
@@ -159,6 +165,9 @@ def _lines(found: dict[str, Any]) -> list[str]:
         "fuel": "" if found["fuel"] is None else f"{found['fuel']:,}",
         "memory": size(found["peak_memory"]) if found["peak_memory"] else "",
         "host calls": ", ".join(f"{name} {count}" for name, count in sorted(found["host_calls"].items())),
+        "journal": f"{found['journal_entries']} entries, {size(found['journal_bytes'])}"
+        if found["journal_bytes"]
+        else "",
         "parent": found["parent"] or "",
         "root": found["root"] if found["root"] != found["id"] else "",
         "call id": found["call_id"] if found["call_id"] != found["id"] else "",
@@ -184,7 +193,7 @@ def output(output: Output, id: str, include: bool, url: str) -> None:
 
     The exit status is 1 for an answer with a status of 400 or more, and where there is none.
     """
-    _print_answer(output, url, _path(id, "output"), id, include)
+    _print_answer(output, url, path_of(id, "output"), id, include)
 
 
 @invocations.command(
@@ -202,7 +211,7 @@ Examples:
 def request(output: Output, id: str, include: bool, url: str) -> None:
     """Prints the body with which a queued call or a dead letter was called."""
     with Client(url) as client:
-        found = client.ask("GET", _path(id, "request")).json()
+        found = client.ask("GET", path_of(id, "request")).json()
     if output.as_json:
         output.result(found, "")
         return
@@ -236,7 +245,7 @@ def attach(output: Output, id: str, timeout: int, include: bool, url: str) -> No
     The exit status is 1 for an answer with a status of 400 or more, and where it has not ended in time.
     """
     with output.working(f"waiting for {id}, {timeout} s at most") as done:
-        _print_answer(output, url, f"{_path(id, 'attach')}?timeout={timeout}", id, include, done)
+        _print_answer(output, url, f"{path_of(id, 'attach')}?timeout={timeout}", id, include, done)
 
 
 def _print_answer(
@@ -252,7 +261,7 @@ def _print_answer(
                 problem = problem_of(response)
                 if problem is not None:
                     raise failure_of(response, hint=_hint(problem["type"].removeprefix(PROBLEM), id))
-            if response.status_code == 202 and response.headers.get("location") == _path(id):
+            if response.status_code == 202 and response.headers.get("location") == path_of(id):
                 raise Failure(f"{id} has not ended: `guesthouse invocations show {id}` says how it stands")
             show_answer(output, response, "the function", include, began)
 
@@ -268,24 +277,26 @@ Example:
 @url_option
 @with_output
 def cancel(output: Output, ids: tuple[str, ...], url: str) -> None:
-    """Ends invocations that wait or run."""
-    _each(output, url, ids, "POST", "cancel", "cancelled")
+    """Ends invocations that wait or run.
+
+    A durable one is told at its next wait, after all that it called, and may still put right what it has done.
+    """
+    each_of(output, url, ids, "POST", "cancel", "cancelled")
 
 
 @invocations.command(
     epilog="""\
 \b
-Examples:
-  guesthouse invocations redrive 5f0c2c3d9a8b7e6f00000000002a
-  guesthouse invocations ls --state dead --json | jq -r '.[].id' | xargs guesthouse invocations redrive
+Example:
+  guesthouse invocations kill 5f0c2c3d9a8b7e6f00000000002a
 """
 )
 @click.argument("ids", nargs=-1, required=True, metavar="ID...")
 @url_option
 @with_output
-def redrive(output: Output, ids: tuple[str, ...], url: str) -> None:
-    """Queues dead letters once more, with all their attempts."""
-    _each(output, url, ids, "POST", "redrive", "queued")
+def kill(output: Output, ids: tuple[str, ...], url: str) -> None:
+    """Ends invocations, and all that they called and wait for, without asking them."""
+    each_of(output, url, ids, "POST", "kill", "killed")
 
 
 @invocations.command(
@@ -300,17 +311,19 @@ Example:
 @with_output
 def drop(output: Output, ids: tuple[str, ...], url: str) -> None:
     """Forgets the requests of dead letters; their records stay."""
-    _each(output, url, ids, "DELETE", "request", "dropped")
+    each_of(output, url, ids, "DELETE", "request", "dropped")
 
 
-def _each(output: Output, url: str, ids: tuple[str, ...], method: str, more: str, done: str) -> None:
+def each_of(output: Output, url: str, ids: tuple[str, ...], method: str, more: str, done: str) -> None:
+    """Asks the same of each, and says what was done."""
     with Client(url) as client:
         for each in ids:
-            client.ask(method, _path(each, more))
+            client.ask(method, path_of(each, more))
             output.done({"id": each, "done": done}, f"{done} {each}")
 
 
-def _path(id: str, more: str = "") -> str:
+def path_of(id: str, more: str = "") -> str:
+    """The path of an invocation's route."""
     return "/".join(["/invocations", quote(id, safe=""), *([more] if more else [])])
 
 

@@ -67,6 +67,7 @@ def manifest_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "topics": list(manifest["topics"]),
             "arguments": [*(arg or manifest["arguments"])],
             "secrets": list(manifest["secrets"]),
+            "durable": manifest["durable"],
         }
         return command(*args, **options)
 
@@ -81,6 +82,7 @@ EMPTY: Manifest = {
     "topics": [],
     "arguments": [],
     "secrets": [],
+    "durable": False,
 }
 """What every manifest has; a file may say more (see `ManifestDocument`)."""
 

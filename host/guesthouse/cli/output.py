@@ -79,7 +79,7 @@ class Output:
             table.add_column(column, overflow="fold", no_wrap=number == 0)  # the first is what people copy
         for row in rows:
             table.add_row(*(Text(shown(cell)) for cell in row))
-        _console(sys.stdout).print(table)
+        console(sys.stdout).print(table)
 
     @contextmanager
     def working(self, text: str) -> Iterator[Callable[[], None]]:
@@ -87,7 +87,7 @@ class Output:
         if self.quiet or self.as_json or not sys.stderr.isatty():
             yield lambda: None
             return
-        with _console(sys.stderr).status(text) as status:
+        with console(sys.stderr).status(text) as status:
             yield status.stop
 
 
@@ -123,6 +123,11 @@ def shown(text: str) -> str:
     return "\n".join(escape(line) for line in text.split("\n"))
 
 
+def kind(function: dict[str, Any]) -> str:
+    """What kind of function something that a server has described is, and whether its calls survive crashes."""
+    return f"durable {function['kind']}" if function.get("durable") else str(function["kind"])
+
+
 def size(count: int) -> str:
     """A number of bytes for people: `64.0 KiB`."""
     amount = float(count)
@@ -149,7 +154,8 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, ceil(share * len(values)) - 1)]
 
 
-def _console(stream: Any) -> Console:
+def console(stream: Any) -> Console:
+    """Prints to a stream as `rich` does: as wide as a terminal, or without wrapping where it is none."""
     from rich.console import Console
 
     return Console(file=stream, highlight=False, width=None if stream.isatty() else PIPE_WIDTH)

@@ -22,13 +22,16 @@ Examples:
 @url_option
 @with_output
 def queues(output: Output, url: str) -> None:
-    """Lists the queues of functions: what waits, what runs, what was given up."""
+    """Lists the queues of functions: what waits, what runs, what is suspended, what was given up."""
     with Client(url) as client:
         found = client.ask("GET", "/queues").json()["queues"]
     if output.as_json:
         output.result(found, "")
     elif found:
-        output.table(("FUNCTION", "QUEUED", "OLDEST", "RUNNING", "LIMIT", "DEAD", ""), [_row(queue) for queue in found])
+        output.table(
+            ("FUNCTION", "QUEUED", "OLDEST", "RUNNING", "SUSPENDED", "LIMIT", "DEAD", ""),
+            [_row(queue) for queue in found],
+        )
         if any(queue["dead"] for queue in found):
             output.say("dead letters: `guesthouse invocations ls --state dead` lists them")
     else:
@@ -42,6 +45,7 @@ def _row(queue: dict[str, Any]) -> tuple[str, ...]:
         str(queue["queued"]),
         "" if oldest is None else f"{oldest:.0f} s",
         str(queue["running"]),
+        str(queue["suspended"]),
         str(queue["limit"]),
         str(queue["dead"]),
         f"paused for {queue['paused_seconds']:.0f} s, as it asked" if queue["paused_seconds"] else "",

@@ -225,6 +225,8 @@ def services_of(host: AsyncHost, config: Config) -> Services:
         disposable=host.disposable,
         dispatcher=host.dispatcher,
         invocations=host.calls,
+        recordings=host.recordings,
+        awakeables=host.workflows,
         deploy=Deployments(host),
         metrics=host.metrics,
         logs=host.logs,

@@ -12,8 +12,8 @@ import click
 from guesthouse.cli.client import Client, management_path
 from guesthouse.cli.completion import function_names
 from guesthouse.cli.options import namespace_option, url_option
-from guesthouse.cli.output import Output, moment, shown, size, with_output
-from guesthouse.registry.policy import FlowPolicy, RetryPolicy
+from guesthouse.cli.output import Output, kind, moment, shown, size, with_output
+from guesthouse.registry.policy import DurablePolicy, FlowPolicy, RetryPolicy
 
 
 @click.group()
@@ -55,7 +55,7 @@ def _row(version: dict[str, Any], function: dict[str, Any]) -> tuple[str, ...]:
     return (
         str(number),
         "pinned" if number == function["pinned"] else "current" if number == function["version"] else "",
-        version["kind"],
+        kind(version),
         size(version["size"]),
         moment(version["created_at"]),
         _grants(version),
@@ -105,6 +105,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         "schedule": ", ".join(f"{each['cron']} ({each['timezone']})" for each in found["schedules"]),
         "retry": _words(found["retry"], RetryPolicy()),
         "flow": _words(found["flow"], FlowPolicy()),
+        "durable": _durable(found["durable"]),
         "arguments": shlex.join(found["arguments"]),
         "secrets": ", ".join(found["secrets"]),
         "image": found["image"],
@@ -114,7 +115,11 @@ def _lines(found: dict[str, Any]) -> list[str]:
     return [head, *(f"  {title:<9} {shown(text)}" for title, text in texts.items() if text)]
 
 
-def _words(found: dict[str, Any], default: RetryPolicy | FlowPolicy) -> str:
+def _durable(found: dict[str, Any] | None) -> str:
+    return "" if found is None else _words(found, DurablePolicy()) or "yes"
+
+
+def _words(found: dict[str, Any], default: RetryPolicy | FlowPolicy | DurablePolicy) -> str:
     """What was said of a policy: all that is not as it is by itself."""
     usual = json.loads(json.dumps(asdict(default)))
     said = {name: value for name, value in found.items() if value != usual.get(name)}

@@ -38,6 +38,7 @@ NEXT: Final = "x-callback-url"
 """Of an answer that is passed on to another function: where that one's answer goes."""
 
 _OURS: Final = SET_BY_HOST | {
+    "guesthouse-error",
     "user-agent",
     "webhook-id",
     "webhook-signature",
@@ -188,6 +189,7 @@ class Callbacks:
             parent=call.id,
             root=call.root or call.id,
             depth=call.depth + 1,
+            durable=target.manifest.durable is not None,
         )
 
     def _next(

@@ -8,13 +8,14 @@ has ended.  Belongs to the loop's thread.  Must not know how the queue keeps wha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from guesthouse.clock import Clock
 from guesthouse.dispatch.dispatcher import LAST_SECONDS, Dispatcher
 from guesthouse.dispatch.dues import Dues
+from guesthouse.dispatch.durable_run import DurableRuns
 from guesthouse.dispatch.flow import FairTurns
 from guesthouse.dispatch.flows import Flows, QueueState
 from guesthouse.dispatch.queued_run import QueuedRun
@@ -22,14 +23,12 @@ from guesthouse.dispatch.settler import AGAIN_SECONDS, Further, Settler, nothing
 from guesthouse.errors import GuesthouseError
 from guesthouse.queue.call import Lease, Record
 from guesthouse.queue.config import QueueConfig
-from guesthouse.queue.queue import FunctionKey, Queue
+from guesthouse.queue.queue import FunctionKey, Queue, Waiting
 from guesthouse.registry.registry import Registry
 from guesthouse.telemetry import Metrics, logger
 
 ROOM_SECONDS = 0.005
 """How often a call whose turn it is looks for a free slot of the pool: nobody tells when a direct call gives one back."""
-REARM_SECONDS = 1.0
-"""A time that is set by the wall's clock is looked at again so often, for that clock can be put back and forth (F9)."""
 LAST_TURNS_NS = 1_000_000_000
 """How long calls still start when the host drains, if somebody waits for one: for those that were accepted just before."""
 CROWDED_SECONDS = 0.01
@@ -52,6 +51,7 @@ class Consumer:
         metrics: Metrics,
         clock: Clock,
         config: QueueConfig,
+        durable: DurableRuns,
         *,
         further: Further = nothing,
         ended: Callable[[Record], None] = nothing,
@@ -62,6 +62,7 @@ class Consumer:
         self._metrics = metrics
         self._clock = clock
         self._config = config
+        self._durable = durable
         self._turns = FairTurns()
         self._flows = Flows(config.inflight, dispatcher, registry, clock)
         self._dues = Dues()
@@ -74,8 +75,8 @@ class Consumer:
         self._oldest_ms: int | None = None
         self._main: list[asyncio.Task[None]] = []
         self._draining_ns: int | None = None
-        dispatcher.unsettled = self._unsettled
-        self._settler = Settler(queue, metrics, self.wake, further, ended, callback_stored)
+        dispatcher.unsettled, dispatcher.is_short, queue.on_ready = self._unsettled, self._is_short, self.wake
+        self._settler = Settler(queue, metrics, durable.counts, self.wake, further, ended, callback_stored)
 
     # -- from outside
 
@@ -179,10 +180,11 @@ class Consumer:
         free = self._flows.free()
         if self._queue.crowded:
             free = min(free, CROWDED_MOST)
-        if free <= 0 or not self._turns or not self._takes():
+        if not self._turns or not self._takes():
             return False
         planned = self._turns.plan(free, self._flows.room, self._flows.share_left)
         if not planned:
+            self._make_room()
             return False
         for function in planned:
             self._turns.discard(function)  # before asking: whoever is queued meanwhile adds it again
@@ -205,6 +207,19 @@ class Consumer:
         if failure is not None:
             raise failure
         return True
+
+    def _is_short(self, function: FunctionKey) -> bool:
+        """Whether others need the places of a function's runs that only wait."""
+        pool, ready = self._dispatcher.pool, self._queue.ready
+        if pool.in_use >= pool.slots or (function in self._turns and ready(function)):
+            return True
+        return self._flows.full and any(map(ready, self._turns))
+
+    def _make_room(self) -> None:
+        """Something could start but for those that run: durable ones that only wait are suspended now."""
+        for running in tuple(self._dispatcher.lingering):
+            if self._is_short((running.deployment.namespace, running.deployment.name)):
+                running.stop_lingering()
 
     async def _lease(self, function: FunctionKey, most: int) -> Sequence[Lease]:
         """Takes calls of one function; one that has strikes only while no other such call runs."""
@@ -281,7 +296,8 @@ class Consumer:
             self._metrics.queue_wait(max(0, self._clock.wall_ns() - due_ms * 1_000_000))
         self._flows.started(call)
         deployment = self._flows.deployment((call.namespace, call.name))
-        run = QueuedRun(lease, deployment, self._dispatcher, self._clock, self._config.output_bytes)
+        make = self._durable.make if call.durable else QueuedRun
+        run = make(lease, deployment, self._dispatcher, self._clock, self._config.output_bytes)
         self._runs[call.id] = run
         run.begin()
         return run
@@ -304,11 +320,11 @@ class Consumer:
             found.append((opens_ns - self._clock.monotonic_ns()) / 1e9)
         due_ms = self._dues.first()
         if due_ms is not None:
-            found.append(min(REARM_SECONDS, (due_ms - self._clock.wall_ns() / 1e6) / 1e3))
+            found.append(min(self._clock.rearm_seconds, (due_ms * 1_000_000 - self._clock.wall_ns()) / 1e9))
         return max(0.0, min(found)) if found else None
 
-    async def _look(self) -> None:
-        """Learns from the queue what there is to do."""
+    async def _look(self) -> Mapping[FunctionKey, Waiting]:
+        """Learns from the queue what there is to do, and what waits."""
         now_ms = self._clock.wall_ns() // 1_000_000
         waiting = await self._queue.waiting()
         for function, found in waiting.items():
@@ -317,6 +333,7 @@ class Consumer:
             if found.struck:
                 self._struck.add(function)
         self._dues.learn({function: found.next_due_ms for function, found in waiting.items()})
+        return waiting
 
     async def _keep(self) -> None:
         """Keeps the leases of what runs, takes back what others let lapse, and forgets what is idle."""
@@ -325,10 +342,10 @@ class Consumer:
             try:
                 if self._runs:
                     await self._queue.extend()
-                if await self._queue.expire():
-                    await self._look()
-                    self._woken.set()
-                times = [found.oldest_ms for found in (await self._queue.waiting()).values()]
+                await self._queue.expire()
+                times = [found.oldest_ms for found in (await self._look()).values()]
+                self._woken.set()
+                await self._durable.versions.tidy(self._queue)
                 self._oldest_ms = min((time for time in times if time is not None), default=None)
             except GuesthouseError as error:
                 log.error("leases could not be kept", error=str(error))

@@ -78,6 +78,7 @@ class Cron:
         self._states: dict[Key, _State] = {}
         self._revision = -1
         self._looked = self._now()
+        self._nudged = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -88,6 +89,10 @@ class Cron:
     def start(self) -> None:
         """Begins to look at the clock; once."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name="cron")
+
+    def nudge(self) -> None:
+        """Looks again at once: at schedules that a deploy has changed."""
+        self._nudged.set()
 
     async def close(self) -> None:
         """Queues nothing more."""
@@ -108,8 +113,8 @@ class Cron:
         await asyncio.gather(*(self._due(key, state, now) for key, state in due))
         following = min((state.next for state in self._states.values() if state.next is not None), default=None)
         if following is None:
-            return LOOK_SECONDS
-        return min(max(following - self._clock.wall_ns() / 1e9, 0.01), LOOK_SECONDS)
+            return self._clock.rearm_seconds
+        return min(max(following - self._clock.wall_ns() / 1e9, 0.01), self._clock.rearm_seconds)
 
     async def _run(self) -> None:
         while True:
@@ -118,7 +123,10 @@ class Cron:
             except Exception as error:  # whatever it is, the other schedules go on
                 log.error("schedules could not be looked at", exc_info=error)
                 pause = LOOK_SECONDS
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._nudged.wait()
+            self._nudged.clear()
 
     def _now(self) -> int:
         return self._clock.wall_ns() // 1_000_000_000
@@ -153,7 +161,9 @@ class Cron:
             state.done, state.next = now, following
 
     async def _enqueue(self, key: Key, tick: int) -> str:
-        call = call_of(key, tick, self._new_id(), self._clock.wall_ns() // 1_000_000)
+        deployment = self._registry.get(key.namespace, key.name)
+        durable = deployment is not None and deployment.manifest.durable is not None
+        call = call_of(key, tick, self._new_id(), self._clock.wall_ns() // 1_000_000, durable=durable)
         try:
             kept = await self._queue.enqueue(call)
         except AnotherRequest:  # the same times with another body have called it
@@ -179,7 +189,7 @@ def _begin(key: Key, since: int) -> _State:
     return _State(since, following)
 
 
-def call_of(key: Key, tick: int, call_id: str, now_ms: int) -> QueuedCall:
+def call_of(key: Key, tick: int, call_id: str, now_ms: int, *, durable: bool = False) -> QueuedCall:
     """The call of a tick (seconds since 1970-01-01 UTC); the same one for everybody who makes it."""
     schedule = key.schedule
     body = schedule.body.encode()
@@ -196,6 +206,7 @@ def call_of(key: Key, tick: int, call_id: str, now_ms: int) -> QueuedCall:
         ],
         body=body,
         queued_ms=now_ms,
+        durable=durable,
         idempotency=Idempotency(digest(part.encode() for part in parts), digest([body])),
     )
 

@@ -183,7 +183,7 @@ class Deliveries:
         if due_ms is None:
             return None
         left = (due_ms - self._clock.wall_ns() // 1_000_000) / 1_000
-        return LOOK_SECONDS if self._tasks else min(max(left, 0.01), LOOK_SECONDS)
+        return LOOK_SECONDS if self._tasks else min(max(left, 0.01), self._clock.rearm_seconds)
 
     @property
     def _most_of_one(self) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakValueDictionary
 
 from guesthouse._native.handle import ModuleHandle
@@ -19,19 +20,24 @@ from guesthouse.dispatch.cron import check_schedules
 from guesthouse.dispatch.dispatcher import Dispatcher
 from guesthouse.dispatch.observer import CountingObserver, HostCallObserver
 from guesthouse.dispatch.prepared import Prepared, check_memory, kind_of
+from guesthouse.durable import hook
 from guesthouse.engine.engine import Engine
+from guesthouse.engine.hostcall import HostCall
 from guesthouse.engine.linker import InstancePre, Linker
 from guesthouse.engine.module import GuestModule
+from guesthouse.engine.observer import Observer
 from guesthouse.engine.pool import FunctionPool, InstancePool
+from guesthouse.engine.types import FuncType
 from guesthouse.engine.unbundle import unbundle
 from guesthouse.errors import BadRequest, HostError, InvalidModule, NotGranted
 from guesthouse.interfaces.base import Interface
 from guesthouse.registry.artefacts import ArtefactStore
-from guesthouse.registry.deployment import Deployment, Manifest, check_name
+from guesthouse.registry.deployment import CALLABLE, Deployment, Manifest, check_name
 from guesthouse.registry.registry import FunctionState, Registry
 from guesthouse.registry.secrets import Secrets
 from guesthouse.telemetry import Metrics
 
+ReplayWrap = Callable[[HostCall, FuncType | None, HostCall], HostCall]
 MOST_AT_ONCE = 1
 """Deploys that compile at the same time: compiling takes a processor for itself."""
 
@@ -94,7 +100,10 @@ class Deployer:
         self._observer = self._counting if counts_calls else HostCallObserver(metrics)
         self._metrics = metrics
         self._clock = clock
-        self._programs: WeakValueDictionary[str, InstancePre] = WeakValueDictionary()
+        self._programs: WeakValueDictionary[tuple[str, bool], InstancePre] = WeakValueDictionary()
+        """Linked modules by their digest, and whether their calls can have a journal."""
+        self.recorded = False
+        """Whether calls of all functions may have a journal, and not only those of durable ones."""
         self._compiling = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def deploy(
@@ -115,6 +124,8 @@ class Deployer:
         self._configure(draft, pre)  # an interface that refuses it does so before anything is stored
         if manifest.topics and kind != "spawn":
             raise BadRequest(f"topics start spawn functions only, and {namespace}/{name} is a {kind} function")
+        if manifest.durable is not None and kind not in CALLABLE:
+            raise BadRequest(f"{namespace}/{name} is a {kind} function: it cannot be durable, for none of its calls is queued")
         check_schedules(draft, self._clock.wall_ns() / 1e9)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
         self._configure(stored, pre)
@@ -139,12 +150,31 @@ class Deployer:
 
     def prepare(self, deployment: Deployment) -> Prepared:
         """A deployment that was stored before, ready to be called."""
-        pre = self._programs.get(deployment.digest)
+        journaled = self._is_journaled(deployment.manifest)
+        pre = self._programs.get((deployment.digest, journaled))
         if pre is None:
             wasm = self._registry.wasm(deployment.digest)
-            pre = self._link(unbundle(wasm), deployment.digest)
+            pre = self._link(unbundle(wasm), deployment.digest, journaled)
         self._configure(deployment, pre)
         return self._prepared(deployment, pre)
+
+    def for_replay(self, wasm: bytes, wrap: ReplayWrap) -> InstancePre:
+        """A module that need not be deployed, with each host call as `wrap` has it: it gets the call without its journal and
+        with it.  Raises `InvalidModule` and `LinkError`."""
+        module = unbundle(wasm)
+        self._linker.imports(module)
+        native = self._native(module, _digest(wasm))
+
+        def wrapped(call: HostCall, func: FuncType | None) -> HostCall:
+            return wrap(call, func, hook.journaled(call, func, self._classes))
+
+        return self._linker.link(module, native, wrapped)
+
+    def prepare_replay(self, deployment: Deployment, pre: InstancePre) -> Prepared:
+        """What a replay calls: nothing of it is counted.  Raises what interfaces have against the deployment."""
+        for name in pre.used:
+            self._interfaces[name].configure(deployment)
+        return Prepared(deployment, pre, self._pool, Observer(), Observer(), Metrics(), self._classes)
 
     def inspect(self, wasm: bytes) -> Inspection:
         """What can be said of a module without running it.  Raises `InvalidModule` for what is none."""
@@ -202,8 +232,12 @@ class Deployer:
         if missing:
             raise NotGranted(f"the guest uses what it was not granted: {describe(missing)}")
         digest = _digest(wasm)
-        pre = self._programs.get(digest) or self._link(module, digest)
+        journaled = self._is_journaled(manifest)
+        pre = self._programs.get((digest, journaled)) or self._link(module, digest, journaled)
         return pre, kind_of(pre)
+
+    def _is_journaled(self, manifest: Manifest) -> bool:
+        return self.recorded or manifest.durable is not None
 
     def _check_grants(self, manifest: Manifest) -> None:
         """Refuses a grant that says nothing: it would be believed to restrict or to allow something."""
@@ -236,13 +270,16 @@ class Deployer:
                 found.setdefault(slot.call.owner, []).append((slot.interface, slot.function))
         return {name: sorted(found[name]) for name in sorted(found)}
 
-    def _link(self, module: GuestModule, digest: str) -> InstancePre:
+    def _link(self, module: GuestModule, digest: str, journaled: bool = False) -> InstancePre:
         self._linker.imports(module)  # what does not fit is found before the time for compiling is spent
-        artefact = self._artefacts.load(digest, self._engine.fingerprint)
-        native = self._compiled(module, digest) if artefact is None else self._loaded(artefact)
-        pre = self._linker.link(module, native)
-        self._programs[digest] = pre
+        native = self._native(module, digest)
+        pre = self._linker.link(module, native, partial(hook.journaled, classes=self._classes) if journaled else None)
+        self._programs[digest, journaled] = pre
         return pre
+
+    def _native(self, module: GuestModule, digest: str) -> ModuleHandle:
+        artefact = self._artefacts.load(digest, self._engine.fingerprint)
+        return self._compiled(module, digest) if artefact is None else self._loaded(artefact)
 
     def _compiled(self, module: GuestModule, digest: str) -> ModuleHandle:
         began = self._clock.monotonic_ns()
@@ -262,8 +299,20 @@ class Deployer:
         return native
 
     def _configure(self, deployment: Deployment, pre: InstancePre) -> None:
+        if deployment.manifest.durable is not None:
+            self._check_durable(deployment, pre)
         for name in pre.used:
             self._interfaces[name].configure(deployment)
+
+    def _check_durable(self, deployment: Deployment, pre: InstancePre) -> None:
+        """Refuses what cannot have a journal, with the reason."""
+        calls = [(slot.call, slot.func) for slot in pre.imports if slot.call is not None]
+        refused = hook.refusal(calls, self._classes)
+        if refused is not None:
+            raise InvalidModule(f"the function cannot be durable: {refused}")
+        for name in pre.used:
+            imported = {(call.interface, call.function) for call, _ in calls if call.owner == name}
+            self._interfaces[name].check_durable(deployment, imported)
 
 
 def _digest(wasm: bytes) -> str:

@@ -12,15 +12,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from itertools import count, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.dispatch.command import RunningCommand
 from guesthouse.dispatch.detached import Detached
+from guesthouse.dispatch.durable_call import DurableCall
 from guesthouse.dispatch.outcome import Outcome
 from guesthouse.dispatch.prepared import Prepared
 from guesthouse.dispatch.recorder import record_of
-from guesthouse.dispatch.running import Running
+from guesthouse.dispatch.running import QUEUED, Running
 from guesthouse.dispatch.spawner import SpawnQueue, complete_spawn
 from guesthouse.dispatch.waiters import Waiters
 from guesthouse.engine.pool import InstancePool
@@ -28,11 +29,17 @@ from guesthouse.engine.worker import Workers
 from guesthouse.errors import BadRequest, BodyTooLarge, Draining
 from guesthouse.interfaces.bytes import Buffer
 from guesthouse.interfaces.invocation import ResponseSink, WebRequest
-from guesthouse.queue.call import QueuedCall, Record
+from guesthouse.queue.call import Lease, Record
 from guesthouse.queue.spawns import Spawns
-from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.deployment import ANSWERING, Deployment
 from guesthouse.registry.registry import Registry
 from guesthouse.telemetry import FunctionLog, FunctionLogs, Metrics, logger
+
+if TYPE_CHECKING:
+    from guesthouse.dispatch.flight import FlightRecorder
+    from guesthouse.dispatch.invocations import Invocations
+    from guesthouse.dispatch.journaled import Journaled
+    from guesthouse.queue.queue import FunctionKey
 
 Body = bytes | AsyncIterator[bytes]
 DRAIN_STEP_S = 0.01
@@ -48,7 +55,10 @@ class Loading:
     """A call of a deployment that has to be linked first, which takes milliseconds, or seconds where it is compiled anew."""
 
     def __init__(
-        self, dispatcher: Dispatcher, deployment: Deployment, begin: Callable[..., Outcome | Running | Loading]
+        self,
+        dispatcher: Dispatcher,
+        deployment: Deployment,
+        begin: Callable[..., Outcome | Running | Loading | DurableCall],
     ) -> None:
         self._dispatcher = dispatcher
         self._deployment = deployment
@@ -90,10 +100,21 @@ class Dispatcher:
         """Seconds that those may take from now on, besides their deadline; `None` until a drain has waited enough."""
         self.waiters = Waiters()
         """Who waits for the end of which invocation."""
+        self.calls: Invocations | None = None
+        """Who takes calls for the queue, as all those of durable functions are; set by whoever makes both."""
+        self.lingering: dict[Journaled, None] = {}
+        """Durable runs that wait for something and have kept their memory so far, those that wait for longest first."""
+        self.is_short: Callable[[FunctionKey], bool] = lambda function: False
+        """Whether others need the places of those of this function."""
         self.unsettled: Callable[[], int] = lambda: 0
         """How many queued calls have yet to be settled before a drain is over."""
         self.record: Callable[[Running, Outcome], None] | None = None
         """Who writes direct invocations down that failed; `None`: nobody does."""
+        self.flight: FlightRecorder | None = None
+        """Who records the calls of those that are not durable; `None`: nobody does."""
+        self.runs: type[Running] = Running
+        self.runs_command: type[RunningCommand] = RunningCommand
+        """What a call of a function and that of a command becomes, unless it is durable."""
         self.records_all = False
         """Whether it is told of those that did not fail, too."""
         self._id_prefix = clock.random_bytes(4).hex()
@@ -125,17 +146,21 @@ class Dispatcher:
         on_loop: bool = True,
         prepared: Prepared | None = None,
         invocation_id: str = "",
-    ) -> Outcome | Running | Loading:
+    ) -> Outcome | Running | Loading | DurableCall:
         """`web` as far as it goes without waiting: the outcome, or what `wait` carries on, which may be given the sink, too.
 
         `invocation_id` is one of `new_id`; empty: it gets one.
         """
         prepared = prepared or self._prepared.get(id(deployment))
         if prepared is None:  # `partial`: a closure would make each use of these names slower, in every call
+            if deployment.manifest.durable is not None:
+                return self._durable_call(deployment, request, body, invocation_id)
             begin = partial(self.web_now, deployment, request, body, sink, invocation_id=invocation_id)
             return Loading(self, deployment, begin)
         entry = prepared.web
         if entry is None:
+            if deployment.manifest.durable is not None:
+                return self._durable_call(deployment, request, body, invocation_id)
             return self._command_now(prepared, request, body, sink, on_loop, invocation_id)
         limits = prepared.limits
         if isinstance(body, bytes):
@@ -148,8 +173,17 @@ class Dispatcher:
             raise BadRequest(f"{deployment.path} is built on the older interface: collect its body first")
         if self.draining:
             raise Draining
-        running = Running(self, prepared, entry, "web", invocation_id or self.new_id(), request, sink)
+        running = self.runs(self, prepared, entry, "web", invocation_id or self.new_id(), request, sink)
         return running.start(args, on_loop) or running
+
+    def _durable_call(self, deployment: Deployment, request: WebRequest, body: Body, invocation_id: str) -> DurableCall:
+        """A call that is made through the queue when it is waited for."""
+        if deployment.kind not in ANSWERING:
+            raise BadRequest(f"{deployment.path} is a {deployment.kind} function: it cannot be called over HTTP")
+        if self.draining:
+            raise Draining
+        assert self.calls is not None, "it was set before the first call"
+        return DurableCall(self.calls, deployment, request, body, invocation_id)
 
     def _command_now(
         self,
@@ -170,7 +204,7 @@ class Dispatcher:
             raise BodyTooLarge(f"the body is over {most} bytes")
         if self.draining:
             raise Draining
-        running = RunningCommand(self, prepared, entry, "web", invocation_id or self.new_id(), request, sink, body)
+        running = self.runs_command(self, prepared, entry, "web", invocation_id or self.new_id(), request, sink, body)
         return running.start((), on_loop) or running
 
     def call_now(
@@ -191,15 +225,15 @@ class Dispatcher:
         entry.check_handles(args)
         if self.draining:
             raise Draining
-        running = Running(self, prepared, entry, "call", self.new_id())
+        running = self.runs(self, prepared, entry, "call", self.new_id())
         return running.start(args, on_loop) or running
 
-    def queued_now(self, prepared: Prepared, call: QueuedCall, sink: ResponseSink) -> tuple[Running, Outcome | None]:
+    def queued_now(self, prepared: Prepared, lease: Lease, sink: ResponseSink) -> tuple[Running, Outcome | None]:
         """Runs a call from the queue as far as it goes without waiting: a web function, a spawn function or a command.
 
         Raises `AdmissionFull`, `BodyTooLarge`, or `BadRequest` where it is none of them.
         """
-        entry, limits = prepared.queued, prepared.limits
+        entry, limits, call = prepared.queued, prepared.limits, lease.call
         if entry is None:
             raise BadRequest(
                 f"{prepared.deployment.path} is a {prepared.deployment.kind} function: it cannot be queued"
@@ -208,14 +242,14 @@ class Dispatcher:
             raise BodyTooLarge(f"the body is over {limits.request_bytes} bytes")
         request = WebRequest(call.method, call.path, call.query, call.headers, call.token_id)
         args: tuple[Any, ...] = (("buffer", Buffer(call.body)),) if entry.takes_buffer else (call.body,)
-        if prepared.command is not None:
-            running: Running = RunningCommand(self, prepared, entry, "async", call.id, request, sink, call.body)
+        if prepared.deployment.kind == "command":
+            running: Running = self.runs_command(self, prepared, entry, "async", call.id, request, sink, call.body)
             args = ()
-        elif prepared.web is not None:
-            running = Running(self, prepared, entry, "async", call.id, request, sink)
+        elif prepared.deployment.kind == "web":
+            running = self.runs(self, prepared, entry, "async", call.id, request, sink)
         else:
-            running = Running(self, prepared, entry, "async", call.id)
-        running.root, running.depth = call.root or call.id, call.depth
+            running = self.runs(self, prepared, entry, "async", call.id)
+        running.lease, running.root, running.depth = lease, call.root or call.id, call.depth
         self.spawner.descendant_began(running)
         return running, running.start(args)
 
@@ -229,7 +263,7 @@ class Dispatcher:
         args = (("buffer", Buffer(payload)),) if entry.takes_buffer else (payload,)
         if self.draining:
             raise Draining
-        running = Running(self, prepared, entry, "spawn", invocation_id)
+        running = self.runs(self, prepared, entry, "spawn", invocation_id)
         running.root, running.depth = root, depth
         outcome = running.start(args) or await running.wait()
         if outcome.detached is not None:  # it keeps its place and its row until then
@@ -295,6 +329,8 @@ class Dispatcher:
     async def drain(self, timeout_s: float) -> None:
         """Takes no new work, waits for what runs, and cancels what is left after `timeout_s` seconds."""
         self.draining = True
+        for running in tuple(self.waiting):
+            running.leave()
         await self._idle(timeout_s)
         await self.spawner.cancel_all()
         self.patience = 0.0
@@ -334,7 +370,7 @@ class Dispatcher:
 
     def tell(self, running: Running, outcome: Outcome) -> None:
         """Tells those who wait for the end of a direct invocation; of a queued one they are told once that is on disk."""
-        if running.id in self.waiters and running.mode != "async":
+        if running.id in self.waiters and running.mode not in QUEUED:
             self.waiters.ended(record_of(running, outcome, self.clock.wall_ns()))
 
     def detached_ended(self, running: Running, outcome: Outcome) -> None:

@@ -6,7 +6,7 @@ Pure bookkeeping: time is an argument (nanoseconds of `Clock.monotonic_ns`), not
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from guesthouse.queue.queue import FunctionKey
 from guesthouse.registry.policy import FlowPolicy
@@ -175,6 +175,9 @@ class FairTurns:
 
     def __bool__(self) -> bool:
         return bool(self._namespaces)
+
+    def __iter__(self) -> Iterator[FunctionKey]:
+        return ((namespace, name) for namespace, names in self._namespaces.items() for name in names)
 
     def add(self, key: FunctionKey) -> None:
         """A function has something to do: it waits behind those that wait already."""

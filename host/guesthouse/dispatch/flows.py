@@ -33,6 +33,8 @@ class QueueState:
     function: FunctionKey
     queued: int
     running: int
+    suspended: int
+    """Durable ones that wait for something, and that nobody runs."""
     oldest_seconds: float | None
     """How long the oldest call has waited that could run."""
     dead: int
@@ -103,6 +105,11 @@ class Flows:
             self.crowded = self.crowded or room <= 0
         return room
 
+    @property
+    def full(self) -> bool:
+        """Whether as many calls run as may."""
+        return self.running >= self.most
+
     def share_left(self, namespace: str) -> int:
         """How many more calls of a namespace may run."""
         return max(1, self.most * 3 // 4) - self._namespaces[namespace]
@@ -145,6 +152,7 @@ class Flows:
             function,
             waiting.queued,
             waiting.running,
+            waiting.suspended,
             None if oldest_ms is None else max(0.0, self._clock.wall_ns() / 1e9 - oldest_ms / 1e3),
             waiting.dead,
             flow.bound(self._share),

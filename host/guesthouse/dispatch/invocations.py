@@ -7,14 +7,15 @@ waits for an end polls.  Knows nothing of HTTP, nor of how a queue keeps what it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
+from guesthouse.dispatch.cancelling import Cancelling, HasEnded, always
 from guesthouse.dispatch.idempotency import idempotency_of
 from guesthouse.dispatch.waiters import Waiters
-from guesthouse.errors import BadRequest, BodyTooLarge, Draining, InputError, NotFound, Unavailable
+from guesthouse.errors import BadRequest, BodyTooLarge, Draining, InputError, NotFound
 from guesthouse.limits import LONGEST_MS, MiB
 from guesthouse.queue.call import LIVE, Idempotency, Output, Pairs, QueuedCall, Record
 from guesthouse.queue.queue import ALL, FunctionKey, Page, Queue, UnknownInvocation
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from guesthouse.dispatch.flows import QueueState
     from guesthouse.dispatch.running import Running
 
+__all__ = ["Accepted", "HasEnded", "Invocations", "NotDead", "Runner", "Wanted", "check_text"]
+
 MOST_BODY_BYTES: Final = MiB
 """Of a queued call, where nothing else was set: it is written to disk, and read again."""
 MOST_KEY_BYTES: Final = 256
@@ -35,16 +38,6 @@ MOST_CALL_ID: Final = 128
 CALL_ID: Final = "x-call-id"
 START_TIME: Final = "x-start-time"
 """Headers with which a function is told what its caller knows the call by, and when it began, as OpenFaaS does."""
-CANCEL_TRIES: Final = 20
-"""How often a cancellation looks again at a call that began, or waits again, while it was being cancelled."""
-
-
-class HasEnded(InputError):
-    """An invocation that is over: there is nothing left to cancel."""
-
-    status = 409
-    problem_type = "has-ended"
-    title = "The invocation has ended"
 
 
 class NotDead(InputError):
@@ -94,6 +87,12 @@ class Wanted(NamedTuple):
     idempotency_key: str | None = None
     principal_id: str = ""
     """Whose idempotency key it is."""
+    id: str = ""
+    """Of the invocation; empty: it gets one."""
+    parent: str | None = None
+    root: str = ""
+    """Id of the invocation that began the chain; empty: its own."""
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +122,7 @@ class Invocations:
         check_callback: Callable[[Deployment, str, Allows | None], str],
         most_body_bytes: int = MOST_BODY_BYTES,
         unwritten: Callable[[str], Record | None] = lambda _: None,
+        waits: Callable[[Record], Awaitable[bool]] = always,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._queue = queue
@@ -133,6 +133,9 @@ class Invocations:
         self.most_body_bytes = most_body_bytes
         self._unwritten = unwritten
         self._clock = clock
+        self.cancelling = Cancelling(
+            queue, runner, waiters, clock, find=self.find, running=self._running, waits=waits
+        )
 
     # -- calls for later
 
@@ -165,7 +168,8 @@ class Invocations:
             check_text("a key", wanted.key, MOST_KEY_BYTES)
         if call_id:
             check_text("a call's own id", call_id, MOST_CALL_ID)
-        now_ns, new_id = self._clock.wall_ns(), self._dispatcher.new_id()
+        now_ns, new_id = self._clock.wall_ns(), wanted.id or self._dispatcher.new_id()
+        durable = deployment.manifest.durable is not None
         now_ms = now_ns // 1_000_000
         return QueuedCall(
             id=new_id,
@@ -183,6 +187,11 @@ class Invocations:
             attempts=wanted.attempts,
             queued_ms=now_ms,
             due_ms=now_ms + delay_ms if delay_ms else 0,
+            parent=wanted.parent,
+            root=wanted.root,
+            depth=wanted.depth,
+            durable=durable,
+            exclusive=durable and wanted.key is not None,
             idempotency=None if wanted.idempotency_key is None else _idempotency(deployment, wanted),
         )
 
@@ -250,23 +259,15 @@ class Invocations:
     # -- changing their course
 
     async def cancel(self, id: str) -> None:
-        """Ends an invocation that is queued, or tells one that runs to end.
+        """Ends an invocation that is queued, or tells one that runs to end: a durable one after all that it called.
 
         Raises `UnknownInvocation`, `HasEnded`, and `Unavailable` for one that is just beginning or ending.
         """
-        for _ in range(CANCEL_TRIES):
-            record = await self.find(id)
-            if record.state not in LIVE:
-                raise HasEnded(f"the invocation {id} has ended")
-            if self._runner.cancel(id):
-                return
-            running = self._running(id)
-            if running is not None:
-                running.give_up()
-                return
-            if record.state == "queued" and await self._cancel_queued(record):
-                return
-        raise Unavailable(f"the invocation {id} is just beginning or ending: try again")
+        await self.cancelling.cancel(id)
+
+    async def kill(self, id: str) -> None:
+        """Ends an invocation, and all that it called and waits for, without asking.  Raises as `cancel`."""
+        await self.cancelling.kill(id)
 
     async def redrive(self, id: str) -> None:
         """Queues a dead letter once more, with all its attempts.  Raises `UnknownInvocation` and `NotDead`."""
@@ -279,25 +280,15 @@ class Invocations:
         await self._dead(id)
         await self._queue.drop(id)
 
+    def wake(self, record: Record) -> None:
+        """An invocation was queued once more."""
+        self._runner.wake((record.namespace, record.name))
+
     def stop_waiting(self) -> None:
         """Lets go whoever waits for an end: the host stops."""
         self._waiters.stop()
 
     # -- underneath
-
-    async def _cancel_queued(self, record: Record) -> bool:
-        ended = replace(
-            record,
-            state="cancelled",
-            result="cancelled",
-            reason="it was cancelled before it ran",
-            ended_ms=self._clock.wall_ns() // 1_000_000,
-            due_ms=0,
-        )
-        if not await self._queue.cancel(record.id, ended):
-            return False
-        self._waiters.ended(ended)
-        return True
 
     async def _dead(self, id: str) -> Record:
         record = await self.find(id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+from guesthouse.engine.hostcall import Effect
 from guesthouse.engine.linker import Import
 from guesthouse.engine.observer import Observer
 from guesthouse.telemetry import Metrics, logger
@@ -27,6 +28,13 @@ class HostCallObserver(Observer):
         log.error("a resource could not be closed", exc_info=error)
 
 
+class Arriving(Protocol):
+    """A run that is where another one was, or on its way there."""
+
+    def called(self) -> None:
+        """A host call of it was answered whose answer is recorded."""
+
+
 class CountingObserver(HostCallObserver):
     """Counts the host calls of each invocation as well, by the interface's word, for its record."""
 
@@ -37,3 +45,13 @@ class CountingObserver(HostCallObserver):
             if counts is None:
                 counts = context.host_calls = {}
             counts[slot.call.owner] = counts.get(slot.call.owner, 0) + 1
+
+
+class ArrivalObserver(CountingObserver):
+    """Tells a run that goes on where another one ended of its calls, until it is past that."""
+
+    def host_call(self, slot: Import, outcome: str, context: Any) -> None:
+        super().host_call(slot, outcome, context)
+        if outcome == "ok" and slot.call is not None and slot.call.effect is not Effect.NONE:
+            arriving: Arriving = context
+            arriving.called()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from guesthouse.durable.errors import Ambiguous, Diverged, JournalError, Suspended
 from guesthouse.engine.values import Err
 from guesthouse.errors import (
     BadAnswer,
@@ -20,6 +21,13 @@ from guesthouse.telemetry import LogRecord
 if TYPE_CHECKING:
     from guesthouse.dispatch.detached import Detached
 
+JOURNALED: Mapping[type[GuesthouseError], str] = {
+    Suspended: "suspended",
+    Diverged: "diverged",
+    Ambiguous: "ambiguous",
+    JournalError: "journal",
+}
+"""How runs with a journal end besides."""
 DROPPED_NOTE = "Failed to extract spawn payload: "
 """How the published spawn macro begins its note when the payload does not decode: the run counts as dropped."""
 DROPPED_PANIC = "payload is not valid json"
@@ -32,7 +40,8 @@ class Outcome:
 
     invocation_id: str
     result: str = "ok"
-    """ok, failed (it said so itself), dropped (its payload did not decode), trapped, deadline, fuel, cancelled or lost."""
+    """ok, failed (it said so itself), dropped (its payload did not decode), trapped, deadline, fuel, cancelled or lost; of
+    runs of durable calls also suspended (no end), diverged, ambiguous and journal."""
     status: int = 0
     """HTTP status that the guest chose; 0 where there is none."""
     headers: Sequence[tuple[str, str]] = ()
@@ -79,6 +88,9 @@ def result_of(error: GuesthouseError) -> str:
         return "fuel"
     if isinstance(error, Cancelled):
         return "cancelled"
+    for kind, word in JOURNALED.items():
+        if isinstance(error, kind):
+            return word
     return "failed" if isinstance(error, BadAnswer | CommandFailed) else "trapped"
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guesthouse._native.handle import Target
+from guesthouse.dispatch.observer import ArrivalObserver
 from guesthouse.engine.callee import Callee
 from guesthouse.engine.instance import ENVELOPE_BYTES
 from guesthouse.engine.linker import START, Export, InstancePre
@@ -19,6 +20,7 @@ from guesthouse.interfaces.detached import GUEST
 from guesthouse.interfaces.log import LogInterface
 from guesthouse.limits import PAGE, Limits
 from guesthouse.registry.deployment import Deployment
+from guesthouse.registry.policy import DurablePolicy
 from guesthouse.telemetry import Metrics, Recorder
 
 WEB = (
@@ -34,6 +36,8 @@ RUN = "wasi:cli/run@0.2.0"
 """The export of a command, in any compatible version; as a core module it has `_start`."""
 DIRECT = frozenset({"web", "call"})
 """Modes in which somebody waits for the answer: their host calls are counted by function only, unless all is recorded."""
+UNBOUNDED = 1 << 62
+"""Of what a run of a durable call may use up until it is where another one ended: that was bounded once before."""
 SLICE_MS = 2
 """At most that much of the processor's time is a slice (guest.c)."""
 
@@ -98,6 +102,7 @@ class Prepared:
         "limits",
         "pre",
         "queued",
+        "replayed",
         "spawn",
         "tells",
         "web",
@@ -132,8 +137,14 @@ class Prepared:
         self.web = self._first(WEB, "web")
         self.spawn = self._first(SPAWN, "spawn")
         self.command = self._command()
-        self.queued = self._queued()
+        self.queued = self._queued(self.limits, self.detached)
         """What a call from the queue goes to: the same as any other, but its host calls are written down."""
+        self.replayed: Entry | None = None
+        """The same for a run of a durable call that goes on where another one ended, until it is past that: what it uses up
+        until then was bounded once before."""
+        if deployment.manifest.durable is not None:
+            self.replayed = self._replayed(deployment.manifest.durable)
+            self.web = self.command = None  # no call of it is made but by the queue
 
     def function(self, interface: str, name: str) -> Entry:
         """Any typed export.  Raises `BadRequest` with the names there are."""
@@ -167,12 +178,33 @@ class Prepared:
         key = None if self.web or self.spawn else command_of(self.pre)
         return None if key is None else self._entry(self.pre.exports[key], "web", False)
 
-    def _queued(self) -> Entry | None:
+    def _queued(self, limits: Limits, detached: Entry | None) -> Entry | None:
         direct = self.web or self.spawn or self.command
-        return None if direct is None else self._entry(direct.callee.export, "async", direct.takes_buffer)
+        if direct is None:
+            return None
+        mode = "async" if self.deployment.manifest.durable is None else "durable"
+        return self._entry(direct.callee.export, mode, direct.takes_buffer, limits, detached)
 
-    def _entry(self, export: Export, mode: str, takes_buffer: bool) -> Entry:
-        limits = self.limits
+    def _replayed(self, policy: DurablePolicy) -> Entry | None:
+        most = {"fuel": UNBOUNDED, "host_calls": UNBOUNDED, "invocation_lift_bytes": UNBOUNDED}
+        limits, later = replace(self.limits, deadline_ms=policy.replay_ms, **most), self.detached
+        self._counting, counting = ArrivalObserver(self._metrics), self._counting
+        try:
+            if later is not None:
+                later = self._entry(later.callee.export, "detached", later.takes_buffer, limits)
+            return self._queued(limits, later)
+        finally:
+            self._counting = counting
+
+    def _entry(
+        self,
+        export: Export,
+        mode: str,
+        takes_buffer: bool,
+        limits: Limits | None = None,
+        detached: Entry | None = None,
+    ) -> Entry:
+        limits = limits or self.limits
         target = Target(
             self.pre.program,
             export.index,
@@ -187,7 +219,7 @@ class Prepared:
         observer = self._observer if mode in DIRECT else self._counting
         callee = Callee(self._pool, self.pre, export, target, limits, observer)
         recorder = self._metrics.recorder(self.deployment.path, mode)
-        return Entry(callee, recorder, takes_buffer, detached=self.detached)
+        return Entry(callee, recorder, takes_buffer, detached=detached or self.detached)
 
 
 def check_memory(limits: Limits, memory_min: int) -> None:

@@ -17,7 +17,7 @@ from guesthouse.dispatch.recorder import host_calls_of, note_of
 from guesthouse.dispatch.running import Running
 from guesthouse.dispatch.verdict import MOST_STRIKES, Attempt, Verdict, judge, overloaded, retry_after_ms
 from guesthouse.errors import AdmissionFull, GuesthouseError, HostError, InputError
-from guesthouse.queue.call import Lease, Output, Record
+from guesthouse.queue.call import Lease, Output, Record, Wait
 from guesthouse.registry.deployment import CALLABLE, Deployment
 from guesthouse.registry.policy import RetryPolicy
 from guesthouse.telemetry import logger
@@ -34,7 +34,17 @@ class QueuedRun:
     outcome: Outcome | None = None
     running: Running | None = None
     verdict: Verdict | None = None
+    # What only runs of durable calls have; see `DurableRun`.
+    wait: Wait | None = None
+    """What it waits for, where it is to be suspended."""
+    segment = b""
+    """The last one of its journal, to be stored with what becomes of it."""
+    fenced = False
+    """Somebody else runs it, or it has been ended: nothing is written."""
+    full = False
+    """The storage refuses its journal for now."""
     _begun = False
+    _most_strikes = MOST_STRIKES
 
     def __init__(
         self, lease: Lease, deployment: Deployment | None, dispatcher: Dispatcher, clock: Clock, output_bytes: int
@@ -88,7 +98,7 @@ class QueuedRun:
     def _refusal(self) -> Verdict | None:
         """What speaks against running it at all."""
         lease = self.lease
-        if lease.strikes >= MOST_STRIKES:
+        if lease.strikes >= self._most_strikes:
             return Verdict("dead", "lost", "the host died while it ran, twice")
         if lease.attempt > self._allowed:
             return Verdict("dead", "lost", "the host died while it ran")
@@ -102,7 +112,7 @@ class QueuedRun:
         self._begun = True
         self.started_ms = self._now_ms()
         try:
-            self.running, outcome = self._dispatcher.queued_now(prepared, self.lease.call, self._sink)
+            self.running, outcome = self._dispatcher.queued_now(prepared, self.lease, self._sink)
         except AdmissionFull:
             self.released = True
         except Exception as error:
@@ -136,9 +146,12 @@ class QueuedRun:
                 self.verdict = Verdict("cancelled", outcome.result, "it was cancelled")
 
     def _judge(self, outcome: Outcome) -> Verdict:
-        call = self.lease.call
-        attempt = Attempt(self.lease.attempt, self._allowed, max(call.queued_ms, call.due_ms))
+        attempt = Attempt(self.lease.attempt, self._allowed, self._since_ms())
         return judge(outcome, attempt, self._policy, self._now_ms(), self._clock.random_bytes)
+
+    def _since_ms(self) -> int:
+        """From when on its age counts."""
+        return max(self.lease.call.queued_ms, self.lease.call.due_ms)
 
     # -- what is told of it
 

@@ -24,6 +24,8 @@ from guesthouse.telemetry import InvocationLog
 if TYPE_CHECKING:
     from guesthouse.dispatch.dispatcher import Dispatcher
 
+QUEUED = frozenset({"async", "durable"})
+"""Modes of invocations that come from the queue."""
 LOGGED_LINES = 16
 """Lines of an error (its sentence, then the guest's backtrace) that go to the function's log."""
 
@@ -65,7 +67,7 @@ class Running(Invocation):
         self._entry = entry
         started = self._started_ns = dispatcher.clock.monotonic_ns()
         self.deadline_ns = started + prepared.deadline_ns
-        self._instance = Instance(entry.callee, self.deadline_ns, self)
+        self._instance = Instance(entry.callee, self.deadline_ns - dispatcher.clock.ahead_ns, self)
         self._tells = prepared.tells
         if self._tells:
             self.log.write("debug", f"began: {mode}, version {self.deployment.version}", "system")
@@ -130,10 +132,13 @@ class Running(Invocation):
         if not self.given_up:
             self._patience.reschedule(0.0)
 
+    def leave(self) -> None:
+        """The host stops: one that another process can go on with does not wait for its end."""
+
     @property
     def is_spawn(self) -> bool:
         """Whether it runs a spawn function, which says itself how that went."""
-        return self.mode == "spawn" or (self.mode == "async" and self.request is None)
+        return self.mode == "spawn" or (self.mode in QUEUED and self.request is None)
 
     @property
     def given_up(self) -> bool:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from guesthouse.dispatch.completions import completion_of
 from guesthouse.dispatch.queued_run import QueuedRun
 from guesthouse.errors import GuesthouseError
-from guesthouse.queue.call import Callback, End, Output, QueuedCall, Record
+from guesthouse.queue.call import Callback, End, Output, QueuedCall, Record, Wait
 from guesthouse.queue.queue import Fenced, FunctionKey, Queue
-from guesthouse.telemetry import Metrics, logger
+from guesthouse.telemetry import DurableCounts, Metrics, logger
 
 AGAIN_SECONDS = 1.0
 """How long what the storage refused waits to be tried again."""
@@ -39,6 +40,7 @@ class Settler:
         self,
         queue: Queue,
         metrics: Metrics,
+        counts: DurableCounts,
         wake: Wake,
         further: Further = nothing,
         ended: Callable[[Record], None] = nothing,
@@ -46,6 +48,7 @@ class Settler:
     ) -> None:
         self._queue = queue
         self._metrics = metrics
+        self._counts = counts
         self._wake = wake
         self._further = further
         self._ended = ended
@@ -75,7 +78,8 @@ class Settler:
                 return
             except Fenced:
                 self._metrics.queue_attempt("fenced")
-                log.warning("a call was taken over while it ran", invocation_id=run.lease.call.id)
+                if not run.cancelled:  # else it was ended together with others
+                    log.warning("a call was taken over while it ran", invocation_id=run.lease.call.id)
                 return
             except GuesthouseError as error:
                 log.error("the end of a call is not on disk", invocation_id=run.lease.call.id, error=str(error))
@@ -89,21 +93,39 @@ class Settler:
     async def _write(self, run: QueuedRun) -> None:
         lease, call = run.lease, run.lease.call
         function = (call.namespace, call.name)
+        if run.fenced:
+            raise Fenced(f"{call.id} was ended, or taken over, while it ran")
+        if run.wait is not None:
+            await self._suspend(run, run.wait)
+            return
         if run.verdict is None or run.released:
+            if run.full:
+                await asyncio.sleep(AGAIN_SECONDS)
             await self._queue.release(lease)
             self._metrics.queue_attempt("released")
             self._wake(function, 0)
             return
         record = run.record()
         if record.state == "queued":
-            await self._queue.retry(lease, record.due_ms, record)
+            await self._queue.retry(lease, record.due_ms, record, run.segment)
+            self._counts.journal_bytes += len(run.segment)
             self._metrics.queue_attempt("retried")
             self._wake(function, record.due_ms)
             return
         end = self._end_of(run, record)
         write = self._queue.bury if record.state == "dead" else self._queue.succeed
-        await write(*end[:4])
+        await write(*end)
         self._has_ended(end)
+
+    async def _suspend(self, run: QueuedRun, wait: Wait) -> None:
+        call = run.lease.call
+        waits = await self._queue.suspend(run.lease, wait, run.segment, run.record())
+        self._counts.run("suspended")
+        self._counts.journal_bytes += len(run.segment)
+        if not waits:  # what it waits for has come meanwhile
+            self._wake((call.namespace, call.name), 0)
+        elif wait.until_ms is not None:
+            self._wake((call.namespace, call.name), wait.until_ms)
 
     def _follow(self, call: QueuedCall, record: Record, output: Output | None) -> Callback | QueuedCall | None:
         """What has to be done with a result; a mistake in that must not keep the call from ending."""
@@ -114,13 +136,15 @@ class Settler:
             return None
 
     def _end_of(self, run: QueuedRun, record: Record) -> End:
-        output = run.output()
-        return End(run.lease, record, output, self._follow(run.lease.call, record, output))
+        output, call = run.output(), run.lease.call
+        completion = completion_of(record, output) if call.promise or call.durable else None
+        return End(run.lease, record, output, self._follow(call, record, output), completion, run.segment)
 
     def _has_ended(self, end: End) -> None:
         """An end is on disk."""
         call, record, follows = end.lease.call, end.record, end.follows
         self._metrics.queue_attempt(record.state)
+        self._counts.journal_bytes += len(end.segment)
         if record.state == "dead":
             path = f"{call.namespace}/{call.name}"
             # no louder: a function can fail as often as it is called

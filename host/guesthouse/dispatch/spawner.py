@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from guesthouse.clock import Clock
+from guesthouse.dispatch.invocations import Wanted
 from guesthouse.dispatch.outcome import DROPPED_PANIC, Outcome, spawn_result
 from guesthouse.errors import AdmissionFull, BodyTooLarge, Cancelled, Draining, GuesthouseError, NotFound
 from guesthouse.interfaces.invocation import Invocation
@@ -86,13 +87,19 @@ class SpawnQueue:
         if depth > parent.limits.spawn_depth:
             raise SpawnLimit(f"depth: functions spawned functions {parent.limits.spawn_depth} times in a row")
         self._join_family(parent)
-        return self._submit_child(deployment, payload, parent.root, depth)
+        return self._submit_child(deployment, payload, parent, depth)
 
-    async def submit(self, deployment: Deployment, payload: bytes, *, root: str = "", depth: int = 0) -> str:
+    async def submit(
+        self, deployment: Deployment, payload: bytes, *, root: str = "", depth: int = 0, parent: str | None = None
+    ) -> str:
         """Accepts a run of a spawn function and returns its invocation id once the row is on disk.
 
-        Raises `BodyTooLarge`, `Draining` and `SpawnLimit`.
+        Raises `BodyTooLarge`, `Draining` and `SpawnLimit`; for a durable one, which is queued, what `Queue.enqueue` raises.
         """
+        if deployment.manifest.durable is not None:
+            assert self._dispatcher.calls is not None, "it was set before the first call"
+            wanted = Wanted(body=payload, root=root, depth=depth, parent=parent)
+            return (await self._dispatcher.calls.accept(deployment, wanted)).id
         limits = deployment.manifest.limits
         if len(payload) > limits.request_bytes:
             raise BodyTooLarge(f"the payload is over {limits.request_bytes} bytes")
@@ -102,7 +109,7 @@ class SpawnQueue:
             raise SpawnLimit("the spawn queue is full")
         invocation_id = self._dispatcher.new_id()
         try:
-            await self._spawns.begin(
+            begun = await self._spawns.begin(
                 invocation_id,
                 deployment.namespace,
                 deployment.name,
@@ -113,18 +120,24 @@ class SpawnQueue:
         except BaseException:  # cancelled after the row was written: it would count as lost
             self._spawns.end(invocation_id)
             raise
+        if begun != invocation_id:  # by an earlier run of a durable parent, which a crash kept from learning of it
+            return begun
         work = self._run(deployment, payload, invocation_id, root or invocation_id, depth)
         task = asyncio.get_running_loop().create_task(work, name=f"spawn {deployment.path}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return invocation_id
 
-    async def _submit_child(self, deployment: Deployment, payload: bytes, root: str, depth: int) -> str:
+    async def _submit_child(self, deployment: Deployment, payload: bytes, parent: Invocation, depth: int) -> str:
+        root, queued = parent.root, deployment.manifest.durable is not None
         try:
-            return await self.submit(deployment, payload, root=root, depth=depth)
+            return await self.submit(deployment, payload, root=root, depth=depth, parent=parent.id)
         except BaseException:
-            self._leave_family(root)
+            queued = True
             raise
+        finally:
+            if queued:  # it is no member, or not before it runs
+                self._leave_family(root)
 
     async def cancel_all(self) -> None:
         """Ends every run that is still there; each is counted as cancelled."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
-from guesthouse.dispatch.outcome import Outcome
+from guesthouse.dispatch.completions import ERROR, TERMINAL
+from guesthouse.dispatch.outcome import Outcome, spawn_result
+from guesthouse.engine.values import Err
 from guesthouse.limits import LONGEST_MS
 from guesthouse.registry.policy import RetryPolicy
 
@@ -18,13 +20,16 @@ OVERLOADED = frozenset({429, 503})
 """Statuses that say that it was too much, and not that it was wrong."""
 MOST_STRIKES = 2
 """Processes that may die while they run a call: then it does not run again."""
+MOST_DURABLE_STRIKES = 10
+"""The same of a durable call, without having come any further: it may be what they die of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of a call."""
 
-    state: Literal["succeeded", "queued", "dead", "cancelled"]
+    state: Literal["succeeded", "failed", "queued", "dead", "cancelled"]
+    """failed: it said itself that it failed for good, which is an answer like any other."""
     result: str
     """The word for how the run ended: that of `Outcome.result`, or lost."""
     reason: str = ""
@@ -45,11 +50,15 @@ class Attempt:
 def judge(
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, now_ms: int, random: Callable[[int], bytes]
 ) -> Verdict:
-    """Succeeded, queued once more, or dead: with the deployment's policy, exponential waits with full jitter."""
-    reason = reason_of(outcome, policy)
+    """Succeeded, failed, queued once more, or dead: by what the function says of it, then by the deployment's policy,
+    with exponential waits and full jitter."""
+    said = said_of(outcome)
+    if said == "terminal":
+        return Verdict("failed", "failed", "the function said that it failed for good")
+    reason = "the function said that it failed for now" if said == "temporary" else reason_of(outcome, policy)
     if not reason:
         return Verdict("succeeded", outcome.result)
-    if not _retriable(outcome, policy):
+    if said != "temporary" and not _retriable(outcome, policy):
         return Verdict("dead", outcome.result, reason)
     if attempt.number >= attempt.allowed:
         times = "once" if attempt.allowed == 1 else f"{attempt.allowed} times"
@@ -72,6 +81,19 @@ def reason_of(outcome: Outcome, policy: RetryPolicy) -> str:
     if outcome.result != "ok":
         return "the function said that it failed"
     return f"the function answered {outcome.status}" if outcome.status in policy.statuses else ""
+
+
+def said_of(outcome: Outcome) -> str:
+    """How an answer says that it is meant: terminal, temporary, or nothing."""
+    if outcome.error is not None:
+        return ""
+    for name, value in outcome.headers:
+        if name.lower() == ERROR:
+            return value.strip().lower()
+    if outcome.result == "failed" and isinstance(outcome.value, Err):
+        note = spawn_result(outcome.value)[1]
+        return "terminal" if note is not None and note.startswith(TERMINAL) else ""
+    return ""
 
 
 def overloaded(outcome: Outcome) -> bool:

@@ -42,20 +42,29 @@ class Waiters:
         """
         if self._count >= self._most:
             raise AdmissionFull(f"over {self._most} clients wait for the end of invocations")
-        end: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
-        if self._stopped:
-            end.set_result(None)
-        self._waiting.setdefault(id, []).append(end)
+        end = self.watch(id)
         self._count += 1
         try:
             yield end
         finally:
             self._count -= 1
-            others = self._waiting.get(id, [])
-            if end in others:
-                others.remove(end)
-                if not others:
-                    del self._waiting[id]
+            self.unwatch(id, end)
+
+    def watch(self, id: str) -> asyncio.Future[Record | None]:
+        """As `waiting`, for whoever is bounded in another way: until `unwatch`."""
+        end: asyncio.Future[Record | None] = asyncio.get_running_loop().create_future()
+        if self._stopped:
+            end.set_result(None)
+        self._waiting.setdefault(id, []).append(end)
+        return end
+
+    def unwatch(self, id: str, end: asyncio.Future[Record | None]) -> None:
+        """Whoever watched is not interested any more."""
+        others = self._waiting.get(id, [])
+        if end in others:
+            others.remove(end)
+            if not others:
+                del self._waiting[id]
 
     def ended(self, record: Record) -> None:
         """Tells those who wait for it; to be called once the record can be found by others as well."""

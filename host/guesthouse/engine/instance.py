@@ -1,10 +1,9 @@
 """`Instance`: one guest, from its instantiation to the deletion of its store; serves one invocation:
 a call of one export, and of another one (`follow`) where it was asked to stay.
 
-A guest runs in slices.  The first runs at once, in the thread of whoever calls `start`; plain host functions are answered
-at once as well.  What cannot go on at once is carried on by `settle` on the event loop: it awaits asynchronous host
-functions, and gives a guest that has used up its slice to `Workers`.  From there it comes back to the loop for each host
-call, so host functions need no locks.
+A guest runs in slices.  The first runs at once, in the thread of whoever calls `start`; plain host functions are answered at
+once as well.  What cannot go on at once is carried on by `settle` on the event loop: it awaits asynchronous host functions, and
+gives a guest that has used up its slice to `Workers`.  From there it comes back to the loop for each host call: no locks.
 
 Whatever a host function raises becomes a trap of this one guest, whose store is dead afterwards.
 """
@@ -23,7 +22,7 @@ from guesthouse.engine.hostcall import in_thread
 from guesthouse.engine.linker import Import
 from guesthouse.engine.raw_memory import RawMemory
 from guesthouse.engine.resources import ResourceTable
-from guesthouse.engine.traps import trap_of
+from guesthouse.engine.traps import host_error, trap_of
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import Cancelled, DeadlineExceeded, GuesthouseError, HostError, Trap
 
@@ -33,8 +32,12 @@ START, ANSWER, TRAP, CONTINUE, FOLLOW, NOTHING = range(6)
 """What the native side is to do next."""
 BRIEF_NS = 50_000
 """A guest that computes less than this (a hand-over to a worker) between two host calls gains nothing by a worker."""
-CALLS_PER_TURN = 16
+CALLS_PER_TURN = 128
 """Host calls that such a guest may make in a row before others have their turn on the loop."""
+CALLS_PER_LOOK = 16
+TURN_NS = 250_000
+"""Its turn is no longer than this (half of a first slice), which is looked at after every `CALLS_PER_LOOK` calls.  Each turn
+costs tens of microseconds, for two threads and a turn of the loop: more than several calls."""
 TICK_NS = 1_000_000
 """A host function that takes less than an epoch leaves the guest its slice: else many short ones would add up to a guest
 that never yields."""
@@ -54,7 +57,7 @@ class Instance(RawMemory):
     """The lifted result of a call that is done."""
     error: GuesthouseError | None = None
     fuel_used: int | None = None
-    peak_memory = _turn = _calls = _lifted = 0
+    peak_memory = _turn = _turn_ns = _calls = _lifted = 0
     stays = kept = False
     """Another call follows, so the guest is to stay when this one is done (set during a host call); it did, for `follow`."""
     _awaited: Any = None
@@ -63,6 +66,7 @@ class Instance(RawMemory):
     _on_loop = True
     _on_worker = _on_thread = _brief = _buried = False
     _future: asyncio.Future[None] | None = None
+    _limit: asyncio.Timeout | None = None  # of the host function that is awaited
 
     def __init__(self, callee: Callee, deadline_ns: int, context: Any) -> None:
         self.handle = callee.pool.acquire()
@@ -131,7 +135,15 @@ class Instance(RawMemory):
 
     def _answer_at_once(self) -> bool:
         """Whether a guest that is on a worker is carried on here: one that only makes host calls is, for a few."""
-        self._turn = (self._turn + 1) % CALLS_PER_TURN if self._brief else 0
+        turn = self._turn = self._turn + 1 if self._brief else 0
+        if turn == 1:
+            self._turn_ns = SYSTEM_CLOCK.monotonic_ns()
+        elif (
+            turn
+            and not turn % CALLS_PER_LOOK
+            and (turn >= CALLS_PER_TURN or SYSTEM_CLOCK.monotonic_ns() - self._turn_ns > TURN_NS)
+        ):
+            self._turn = 0
         return self._turn > 0
 
     def _step(self) -> int:
@@ -222,15 +234,8 @@ class Instance(RawMemory):
         """The host function raised: whatever it was, this guest traps and nobody else is touched (F21)."""
         self._next = TRAP
         self.memory = b""
-        if isinstance(error, GuesthouseError):
-            self.error = error
-        elif isinstance(error, TimeoutError) and self._seconds_left() == 0.0:
-            self.error = self._late()
-        else:
-            self.error = HostError(
-                f"the host function {slot.interface} {slot.function!r} raised {type(error).__name__}"
-            )
-            self.error.__cause__ = error
+        late = isinstance(error, TimeoutError) and self._seconds_left() == 0.0
+        self.error = self._late() if late else host_error(slot.interface, slot.function, error)
         if isinstance(self.error, HostError):
             self.callee.observer.host_error(slot, error)
         self.callee.observer.host_call(slot, "trap", self.context)
@@ -260,11 +265,11 @@ class Instance(RawMemory):
         """Awaits the host function that the guest waits for; the deadline covers it."""
         slot, waiting, self._awaited = self._slot, self._awaited, None
         began = SYSTEM_CLOCK.monotonic_ns()
-        limit = asyncio.timeout(self._seconds_left())
+        limit = self._limit = asyncio.timeout(self._seconds_left())
         try:
             async with limit:
                 result = await waiting
-            self.memory = self.handle.memory()
+            self.memory, self._limit = self.handle.memory(), None
             self._lower(slot, result)
         except BaseException as error:
             task = asyncio.current_task()
@@ -311,6 +316,14 @@ class Instance(RawMemory):
     def _seconds_left(self) -> float:
         return max(0.0, (self.deadline_ns - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
 
+    def renew(self, callee: Callee, deadline_ns: int) -> None:
+        """Gives it a deadline and all limits anew, those of another callee of the same export; during a host call, on the loop."""
+        self.callee, self.deadline_ns, self._calls, self._lifted = callee, deadline_ns, 0, 0
+        if self._next != NOTHING:
+            self.handle.renew(callee.target, deadline_ns)
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._seconds_left())
+
     def follow(self, callee: Callee, args: tuple[Any, ...]) -> None:
         """Calls another export, for `settle` to carry on from its first slice; the call before is done, and the guest stayed."""
         self._plan = callee.export.signature.lower_params(self, args)
@@ -338,16 +351,13 @@ class Instance(RawMemory):
     def _done(self, done: tuple[Any, int | None, int]) -> int:
         self.value, self.fuel_used, self.peak_memory = done
         self.status = DONE
-        if self.resources.borrowed:
-            self._check_borrowed()
-        self._release()
-        return self.status
-
-    def _check_borrowed(self) -> None:
         try:
-            self.resources.end_call()
+            if self.resources.borrowed:
+                self.resources.end_call()
         except Trap as trap:
             self.status, self.value, self.error = FAILED, None, trap
+        self._release()
+        return self.status
 
     def _spoiled(self, trap: Trap) -> int:
         """The guest came to its end, but its result is not valid."""
@@ -361,6 +371,8 @@ class Instance(RawMemory):
         self._account()
         if self.error is None:
             self.error = trap_of(self.handle.fields, self.handle.message(), self.callee.limits)
+        elif self.error.traced:
+            self.error.backtrace = self.handle.message()
         self._release()
 
     def _account(self) -> None:

@@ -7,7 +7,7 @@ and what was found.  Nothing is ever linked that a name and a signature do not b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from guesthouse._native.handle import ModuleHandle, ProgramHandle
@@ -44,6 +44,8 @@ class Import:
     """It has no WIT type: its core values are what is lifted."""
     local: bool
     """It may be called in any thread (see `HostCall`)."""
+    func: FuncType | None = None
+    """Its WIT type, if it has one and is no dropping of a resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ def _core_nothing(cx: Any, value: None, flat: list[Any]) -> Plan:
     return EMPTY_PLAN
 
 
+Wrap = Callable[[HostCall, FuncType | None], HostCall]
+"""Makes of each host call that a guest imports the one that it is linked to."""
+
+
 class Linker:
     """Links guests to one set of host functions.  Raises `LinkError` for what does not fit."""
 
@@ -124,9 +130,11 @@ class Linker:
                 found.append((interface_id, item.name, True))
         return found
 
-    def link(self, module: GuestModule, native: ModuleHandle) -> InstancePre:
+    def link(self, module: GuestModule, native: ModuleHandle, wrap: Wrap | None = None) -> InstancePre:
         """The module, fitted to the host."""
         imports = self.imports(module)
+        if wrap is not None:
+            imports = [replace(slot, call=slot.call and wrap(slot.call, slot.func)) for slot in imports]
         names = [(item.module, item.name, item.params, item.results) for item in module.imports]
         # The native side calls it with unchecked core values: of another type it would end the process.
         realloc = REALLOC if module.exports.get(REALLOC) == ("iiii", "i") else ""
@@ -251,4 +259,5 @@ def _typed_import(call: HostCall, signature: Signature) -> Import:
         needs_guest=False,
         untyped=False,
         local=call.local,
+        func=signature.func,
     )

@@ -9,7 +9,7 @@ from guesthouse._native.api import (
     REASON_REALLOC,
     GuestPointer,
 )
-from guesthouse.errors import Cancelled, DeadlineExceeded, FuelExhausted, GuesthouseError, Trap
+from guesthouse.errors import Cancelled, DeadlineExceeded, FuelExhausted, GuesthouseError, HostError, Trap
 from guesthouse.limits import PAGE, Limits
 
 TRAP_WORDS = {
@@ -44,6 +44,15 @@ def trap_of(fields: GuestPointer, message: str, limits: Limits) -> GuesthouseErr
     full = fields.peak_memory >= limits.memory_bytes - max(PAGE, limits.memory_bytes // ALMOST_FULL)
     hint = f"; its memory is at the limit of {limits.memory_bytes} bytes: probably out of memory" if full else ""
     return Trap(f"{sentence or _cause(message)}{hint}\n{message}".strip(), "out-of-memory" if full else word)
+
+
+def host_error(interface: str, function: str, error: BaseException) -> GuesthouseError:
+    """What a guest ends with whose host function raised: that, or a `HostError` in its place."""
+    if isinstance(error, GuesthouseError):
+        return error
+    failure = HostError(f"the host function {interface} {function!r} raised {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
 
 
 def _cause(message: str) -> str:

@@ -18,7 +18,7 @@ from starlette.routing import Route as StarletteRoute
 
 from guesthouse.dispatch.places import ASYNC_FUNCTION, FUNCTION, FUNCTIONS, Place, parse_place
 from guesthouse.errors import Draining, GuesthouseError, HostError
-from guesthouse.gateway import cache, health, invocations, logs, manage, openfaas, openfaas_system, topics
+from guesthouse.gateway import awakeables, cache, exports, health, invocations, logs, manage, openfaas, openfaas_system, topics
 from guesthouse.gateway.auth import Gate
 from guesthouse.gateway.functions import Functions, failed, parse_query
 from guesthouse.gateway.openfaas_calls import Calls
@@ -60,9 +60,11 @@ class App:
         )
         self._functions = Functions(services, self.gate)
         self._queueing = Queueing(services, self._functions, self.gate)
+        calls = Calls(services, self.gate)
+        self._functions.queued = calls.functions.queued = self._queueing.direct
         self._forms: dict[bytes, Answerer] = {
             FUNCTIONS: self._functions.now,
-            FUNCTION: Calls(services, self.gate).now,
+            FUNCTION: calls.now,
             ASYNC_FUNCTION: self._queueing.now,
         }
         self._places: dict[bytes, tuple[Answerer, Place] | None] = {}
@@ -200,7 +202,7 @@ async def _finish(exchange: Exchange, later: Callable[[Exchange], Awaitable[None
 
 
 _OF_OPENFAAS = ("functions", "deploy", "update", "remove", "function", "scale", "info")
-_ABOUT_INVOCATIONS = ("-output", "-attach", "-request", "-drop", "-cancel", "-redrive")
+_ABOUT_INVOCATIONS = ("-output", "-attach", "-request", "-drop", "-cancel", "-kill")
 _MODULES: Final[dict[str, Callable[[App], object]]] = {
     **dict.fromkeys(
         ("deploy", "show", "delete", "versions", "version", "current", "list", "list-namespace"), manage.Manage
@@ -216,6 +218,8 @@ _MODULES: Final[dict[str, Callable[[App], object]]] = {
         for route in ROUTES
         if route.name.startswith("system-") and route.name.removeprefix("system-") not in _OF_OPENFAAS
     },
+    **dict.fromkeys(("invocation-journal", "invocation-export", "invocation-redrive"), exports.Exports),
+    **dict.fromkeys(("awakeable-resolve", "awakeable-reject"), awakeables.Awakeables),
     **dict.fromkeys(("topic-publish", "topic-watch"), topics.Topics),
     **dict.fromkeys(("healthz", "readyz", "metrics", "openapi"), health.Health),
 }

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from guesthouse.errors import BadRequest, Forbidden, Unauthorized
-from guesthouse.gateway.routes import ANY_TOKEN, MANAGE, OWNED, PUBLIC
+from guesthouse.gateway.routes import ANY_TOKEN, MANAGE, OPEN, OWNED
 from guesthouse.gateway.services import DisposableTokens, Principal, Tokens
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.disposable import PREFIX as DISPOSABLE
@@ -113,7 +113,7 @@ class Gate:
         name: str | None = None,
     ) -> Principal:
         """Whose request this is, if it may use a route of this scope; raises `Unauthorized` or `Forbidden`."""
-        if scope == PUBLIC:
+        if scope in OPEN:
             return LOCAL
         if not self.closed and not self.check_local(host, fields, query):
             return LOCAL

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from guesthouse.errors import BadRequest, BodyTooLarge
 
@@ -44,6 +44,7 @@ class ManifestDocument(BaseModel):
     annotations: dict[StrictStr, StrictStr] = Field(default_factory=dict)
     arguments: list[StrictStr] = Field(default_factory=list)
     secrets: list[StrictStr] = Field(default_factory=list)
+    durable: StrictBool | dict[StrictStr, Any] = False
 
     def options(self) -> dict[str, Any]:
         """The same as arguments of a deploy."""
@@ -63,6 +64,7 @@ class ManifestDocument(BaseModel):
             "annotations": self.annotations,
             "arguments": self.arguments,
             "secrets": self.secrets,
+            "durable": self.durable,
         }
 
 

@@ -29,8 +29,10 @@ MOST_STREAM_HEADERS: Final = 512
 """The deployment's own limit has been checked by whoever streams."""
 NO_BODY, CHUNKED, UNTIL_CLOSE = range(3)
 """How the end of a streamed body is told."""
-OWN: Final = frozenset({"date", "x-invocation-id"})
-"""Headers that every answer gets from us, and so from nobody else."""
+VERDICT: Final = "guesthouse-error"
+"""What a function says of its answer to us alone."""
+OWN: Final = frozenset({"date", "x-invocation-id", VERDICT})
+"""Headers that every answer gets from us, and so from nobody else, or from nobody at all."""
 OWN_LENGTHS: Final = frozenset(map(len, OWN))
 KEEP_ALIVE: Final = ("connection", "keep-alive")
 """Told to clients where whoever streams asks for it, as for events, and it is so: otherwise HTTP/1.1 implies it."""
@@ -202,7 +204,7 @@ class Exchange:
 
     async def start(self, status: int, headers: Headers) -> None:
         """Sends status and headers."""
-        checked = check_headers(headers, MOST_STREAM_HEADERS)
+        checked = [field for field in check_headers(headers, MOST_STREAM_HEADERS) if field[0].lower() != VERDICT]
         self._says_keep_alive = KEEP_ALIVE in headers
         if self.invocation_id:
             checked = [*checked, ("x-invocation-id", self.invocation_id)]

@@ -29,12 +29,14 @@ from guesthouse.registry.principal import LOCAL
 from guesthouse.telemetry import logger
 
 if TYPE_CHECKING:
+    from guesthouse.dispatch.durable_call import DurableCall
     from guesthouse.dispatch.places import Place
     from guesthouse.gateway.exchange import Exchange
     from guesthouse.gateway.services import Outcome, Pending, Principal, Services
     from guesthouse.registry.deployment import Deployment
 
 Run: TypeAlias = "Callable[[Deployment, WebRequest, bytes | AsyncIterator[bytes], Exchange], Outcome | Pending]"
+Queued: TypeAlias = "Callable[..., bool]"
 log = logger("gateway")
 
 
@@ -69,12 +71,16 @@ class Functions:
         self._is_public = services.config.openfaas.public_functions
         self._most_parameters = services.config.http.query_parameters
         self._collect_bytes = services.config.http.collect_bytes
+        self.queued: Queued | None = None
+        """Who answers requests to durable functions, whose calls are all queued; set by whoever makes both."""
 
     def now(self, exchange: Exchange, place: Place, query: bytes) -> bool:
         """Answers, if that needs no waiting; otherwise `exchange.later` has to be called in a task."""
         try:
-            deployment, request, _ = self.prepare(exchange, place, query)
+            deployment, request, principal = self.prepare(exchange, place, query)
             if exchange.more_body:
+                if deployment.manifest.durable is not None and self.queued is not None:
+                    return self.queued(exchange, deployment, request, principal)
                 exchange.later, exchange.state = self.later, Begun(deployment, request, None)
                 return False
             result = self._run(deployment, request, exchange.take(), exchange)
@@ -86,6 +92,8 @@ class Functions:
             return True
         wait = getattr(result, "wait", None)
         if wait is not None:
+            if deployment.manifest.durable is not None and self.queued is not None:
+                return self.queued(exchange, deployment, request, principal, cast("DurableCall", result).body)
             exchange.later, exchange.state = self.later, Begun(deployment, request, wait)
             return False
         self._answer(exchange, deployment, cast("Outcome", result))

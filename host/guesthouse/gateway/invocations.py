@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from guesthouse.dispatch.ended import read_answer
 from guesthouse.errors import BadRequest, GuesthouseError
-from guesthouse.gateway.ended import read_answer
 from guesthouse.gateway.queries import choose, since_ns, whole_number
 from guesthouse.gateway.records import describe_page, describe_queue, describe_record, describe_request
 from guesthouse.gateway.routes import INVOKE, MANAGE, READ
@@ -112,11 +112,11 @@ class Invocations:
         await self._invocations.cancel(record.id)
         return Response(status_code=202)
 
-    async def invocation_redrive(self, request: Request, principal: Principal) -> Response:
-        """Queues a dead letter once more."""
-        record = await self._find(request, principal, MANAGE)
-        await self._invocations.redrive(record.id)
-        return Response(status_code=202, headers={"location": f"/invocations/{record.id}"})
+    async def invocation_kill(self, request: Request, principal: Principal) -> Response:
+        """Ends one that has not ended, and all that it called and waits for, without asking."""
+        record = await self._find(request, principal, INVOKE, MANAGE)
+        await self._invocations.kill(record.id)
+        return Response(status_code=202)
 
     async def queues(self, request: Request, principal: Principal) -> Response:
         """Every queue that the token may read of."""

@@ -32,7 +32,7 @@ _SPACE: Final = dict.fromkeys(b"\r\n\t ")
 _MOST_BYTES: Final = 4_096
 """Of a document that only says a version."""
 _PARAMETERS: Final = frozenset(
-    {"description", "environment", "limits", "grants", "topics", "arguments", "secrets", PARAMETER}
+    {"description", "environment", "limits", "grants", "topics", "arguments", "secrets", "durable", PARAMETER}
 )
 
 
@@ -159,8 +159,9 @@ def _from_query(request: Request) -> dict[str, Any]:
         if name not in found:
             raise BadRequest(f"unknown parameter {name[:64]!r}")
         found[name].append(value)
-    if len(found["description"]) > 1:
-        raise BadRequest("description is given twice")
+    for name in ("description", "durable"):
+        if len(found[name]) > 1:
+            raise BadRequest(f"{name} is given twice")
     return {
         "description": "".join(found["description"]),
         "environment": _pairs("environment", found["environment"]),
@@ -169,6 +170,7 @@ def _from_query(request: Request) -> dict[str, Any]:
         "topics": found["topics"],
         "arguments": found["arguments"],
         "secrets": found["secrets"],
+        "durable": _truth("durable", found["durable"]),
     }
 
 
@@ -195,6 +197,12 @@ def _pairs(parameter: str, texts: Sequence[str]) -> dict[str, str]:
             raise BadRequest(f"{parameter}: {name[:64]!r} is given twice")
         found[name] = value
     return found
+
+
+def _truth(parameter: str, texts: Sequence[str]) -> bool:
+    if any(text not in ("true", "false") for text in texts):
+        raise BadRequest(f"{parameter} is true or false")
+    return texts == ["true"]
 
 
 def _number(text: str) -> int:

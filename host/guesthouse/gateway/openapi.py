@@ -9,12 +9,13 @@ from guesthouse.gateway import schemas_openfaas
 from guesthouse.gateway.auth import OWN_HEADER, PARAMETER
 from guesthouse.gateway.manage import WASM_TYPE, CurrentDocument, DeployDocument
 from guesthouse.gateway.problems import PROBLEM_TYPE
-from guesthouse.gateway.routes import PUBLIC, ROUTES, Route
+from guesthouse.gateway.routes import OPEN, ROUTES, Route
 from guesthouse.gateway.schemas import ANSWERS, FUNCTION, PATH, PROBLEM, QUERY, VERSION
 from guesthouse.gateway.schemas_invocations import (
     ACCEPTED,
     HEADERS,
     INVOCATION,
+    JOURNAL,
     QUEUE,
     REQUEST,
     STILL_RUNNING,
@@ -63,6 +64,7 @@ def describe(version: str) -> dict[str, Any]:
                 "Version": VERSION,
                 "Invocation": INVOCATION,
                 "Request": REQUEST,
+                "Journal": JOURNAL,
                 "Queue": QUEUE,
                 **schemas_openfaas.COMPONENTS,
                 "Problem": PROBLEM,
@@ -77,7 +79,7 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
         "summary": route.summary,
         "parameters": _parameters(route),
         "responses": _responses(route),
-        "security": [] if route.scope == PUBLIC else [*({name: []} for name in _SECURITY), {}],
+        "security": [] if route.scope in OPEN else [*({name: []} for name in _SECURITY), {}],
     }
     if route.name in _BODIES:
         operation["requestBody"] = {"required": True, "content": _BODIES[route.name]}
@@ -85,7 +87,9 @@ def _operation(route: Route, method: str) -> dict[str, Any]:
         operation["requestBody"] = {"required": True, "content": {"application/octet-stream": {}}}
     elif route.name == "topic-publish":
         operation["requestBody"] = {"content": {"text/plain": {}, "application/octet-stream": {}}}
-    elif route.name in _ENQUEUE:
+    elif route.name == "awakeable-reject":
+        operation["requestBody"] = {"content": {"text/plain": {}}}
+    elif route.name in _ENQUEUE or route.name == "awakeable-resolve":
         operation["requestBody"] = {"content": {"*/*": {}}}
     return operation
 

@@ -30,7 +30,7 @@ class Calls:
     def __init__(self, services: Services, gate: Gate) -> None:
         self._dispatcher = services.dispatcher
         self._clock = services.clock
-        self._functions = Functions(services, gate, self._run)
+        self.functions = Functions(services, gate, self._run)
 
     def now(self, exchange: Exchange, place: Place, query: bytes) -> bool:
         """Answers, if that needs no waiting; otherwise `exchange.later` has to be called in a task."""
@@ -43,7 +43,7 @@ class Calls:
         stamp = exchange.stamp = Stamp(self._dispatcher.new_id(), call_id, self._clock)
         kept = [field for field in fields if field[0] not in STAMPS]
         exchange.fields = [*kept, (CALL_ID, stamp.call_id.encode()), (START_TIME, b"%d" % stamp.start_ns)]
-        return self._functions.now(exchange, place, query)
+        return self.functions.now(exchange, place, query)
 
     def _run(
         self, deployment: Deployment, request: WebRequest, body: bytes | AsyncIterator[bytes], exchange: Exchange

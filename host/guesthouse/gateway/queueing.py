@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
+from guesthouse.dispatch.ended import read_answer
 from guesthouse.dispatch.invocations import CALL_ID, START_TIME, Accepted, Wanted
 from guesthouse.dispatch.places import ASYNC_FUNCTION
 from guesthouse.errors import AdmissionFull, BadRequest, GuesthouseError, NotFound
-from guesthouse.gateway.ended import read_answer
 from guesthouse.gateway.functions import collect, failed, parse_query
 from guesthouse.gateway.problems import MethodNotAllowed, StillRunning
 from guesthouse.gateway.routes import ANY_TOKEN, INVOKE, MANAGE
@@ -48,6 +48,13 @@ class Queued(NamedTuple):
     principal: Principal
     waits: bool
     """Whether its caller waits for the result, as of a call that is not queued."""
+    body: bytes | None = None
+    """`None`: it has not been taken yet."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether the call goes on whatever becomes of its caller, and of the host."""
+        return self.deployment.manifest.durable is not None
 
 
 class Queueing:
@@ -93,14 +100,36 @@ class Queueing:
             raise BadRequest("Guesthouse-Delay needs Prefer: respond-async, or /async-function/")
         exchange.later, exchange.state = self._accept, Queued(deployment, request, wishes, principal, waits)
 
+    def direct(
+        self,
+        exchange: Exchange,
+        deployment: Deployment,
+        request: WebRequest,
+        principal: Principal,
+        body: bytes | None = None,
+    ) -> bool:
+        """A request to a durable function: its call is queued, and its caller waits as for any other."""
+        try:
+            wishes = read_wishes(request.headers)
+            self._invocations.check(deployment, exchange.length or 0)
+            if wishes.delay_ms and not wishes.respond_async:
+                raise BadRequest("Guesthouse-Delay needs Prefer: respond-async, or /async-function/")
+        except GuesthouseError as error:
+            exchange.refuse(error)
+            return True
+        exchange.stamp = None  # all that it says is said of a queued call as well
+        exchange.later = self._accept
+        exchange.state = Queued(deployment, request, wishes, principal, not wishes.respond_async, body)
+        return False
+
     async def _accept(self, exchange: Exchange) -> None:
         """Stores the call, and waits for its result where the request wants that."""
         queued: Queued = exchange.state
-        deployment, request, wishes, principal, waits = queued
-        if exchange.more_body:
+        deployment, request, wishes, principal, waits, body = queued
+        if body is None and exchange.more_body:
             most = min(self._invocations.most_body_bytes, deployment.manifest.limits.request_bytes)
             body = await collect(exchange, most, most)
-        else:
+        elif body is None:
             body = exchange.take()
         accepted = await self._invocations.accept(
             deployment,
@@ -117,7 +146,7 @@ class Queueing:
                 wishes.start_ns,
                 wishes.key,
                 wishes.delay_ms,
-                1 if waits else None,
+                1 if waits and not queued.durable else None,
                 wishes.idempotency_key,
                 principal.id,
             ),
@@ -138,12 +167,12 @@ class Queueing:
         try:
             record = await self._invocations.attach(accepted.id, wait_s)
         except AdmissionFull:
-            if queued.waits:
+            if queued.waits and not queued.durable:
                 raise
             _answer_accepted(exchange, accepted, wishes)  # a refusal would say that it was not accepted
             return
         if record.state in LIVE:
-            if queued.waits:
+            if queued.waits and not queued.durable:
                 raise StillRunning(f"the call {accepted.id} is {record.state}: repeat it with the same Idempotency-Key")
             _answer_accepted(exchange, accepted, wishes)
             return

@@ -6,6 +6,10 @@ from typing import Final, NamedTuple
 
 PUBLIC: Final = "public"
 """No token needed: liveness and readiness, which say nothing about anybody's functions."""
+CAPABILITY: Final = "capability"
+"""No token needed but the id in the path, which nobody can guess."""
+OPEN: Final = frozenset({PUBLIC, CAPABILITY})
+"""Scopes that no token has to have."""
 ANY_TOKEN: Final = "any"
 """Any valid token; what the answer holds is cut to what the token allows."""
 OWNED: Final = "owned"
@@ -49,7 +53,9 @@ _CACHE = "/cache/{namespace}"
 _INVOCATION = "/invocations/{id}"
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
+_EXPORT = "application/vnd.guesthouse.invocation"
 _SPACE = "/namespace/{namespace}"
+_AWAKEABLE = "/restate/awakeables/{awakeable}"
 
 ROUTES: Final = (
     Route("*", "/functions/{namespace}/{name}", INVOKE, "invoke", "Call a function", 0, "*/*"),
@@ -65,8 +71,13 @@ ROUTES: Final = (
     Route("GET", _INVOCATION + "/attach", OWNED, "invocation-attach", "Wait for what an invocation answers", 0, "*/*"),
     Route("GET", _INVOCATION + "/request", OWNED, "invocation-request", "What a queued call asks for", 200, _JSON),
     Route("DELETE", _INVOCATION + "/request", OWNED, "invocation-drop", "Forget a dead letter", 204, ""),
+    Route("GET", _INVOCATION + "/journal", OWNED, "invocation-journal", "What an invocation has done", 200, _JSON),
+    Route("GET", _INVOCATION + "/export", OWNED, "invocation-export", "All of an invocation in a file", 200, _EXPORT),
     Route("POST", _INVOCATION + "/cancel", OWNED, "invocation-cancel", "Cancel an invocation", 202, ""),
     Route("POST", _INVOCATION + "/redrive", OWNED, "invocation-redrive", "Queue a dead letter once more", 202, ""),
+    Route("POST", _INVOCATION + "/kill", OWNED, "invocation-kill", "End an invocation and its calls at once", 202, ""),
+    Route("POST", _AWAKEABLE + "/resolve", CAPABILITY, "awakeable-resolve", "Complete what a function waits for", 202, ""),
+    Route("POST", _AWAKEABLE + "/reject", CAPABILITY, "awakeable-reject", "Complete it as failed", 202, ""),
     Route("GET", "/queues", ANY_TOKEN, "queues", "Queues of functions", 200, _JSON),
     Route("PUT", _FUNCTION, MANAGE, "deploy", "Deploy a new version of a function", 204, ""),
     Route("GET", _FUNCTION, READ, "show", "Show a function", 200, _JSON),

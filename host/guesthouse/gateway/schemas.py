@@ -54,6 +54,10 @@ QUERY: Final[dict[str, dict[str, Schema]]] = {
             "schema": {"type": "array", "items": TEXT},
             "description": "A secret of the namespace that it finds as a file; once for each",
         },
+        "durable": {
+            "schema": {"enum": ["true", "false"]},
+            "description": "true: its calls survive crashes; other terms than the usual ones go with a document",
+        },
         "grants": {
             "schema": {"type": "array", "items": TEXT},
             "description": "Interfaces that it may use, with commas between, or one INTERFACE:PATTERN; may be repeated",
@@ -109,6 +113,7 @@ VERSION: Final[Schema] = {
         "annotations": {"type": "object", "additionalProperties": TEXT},
         "arguments": {"type": "array", "items": TEXT, "description": "A command's name and its arguments"},
         "secrets": {"type": "array", "items": TEXT, "description": "Secrets that a command guest finds as files"},
+        "durable": {"type": ["object", "null"], "description": "How its calls survive crashes; null: they do not"},
         "image": {**TEXT, "description": "What a client called the module when it deployed it by a name"},
         "imports": {"type": "array", "items": TEXT, "description": "Interfaces that it uses"},
     },
@@ -145,6 +150,7 @@ ANSWERS: Final[dict[str, Schema]] = {
     "invocations": INVOCATIONS,
     "invocation": {"$ref": "#/components/schemas/Invocation"},
     "invocation-request": {"$ref": "#/components/schemas/Request"},
+    "invocation-journal": {"$ref": "#/components/schemas/Journal"},
     "queues": listed("queues", "Queue"),
     "openapi": {"type": "object"},
     **schemas_openfaas.ANSWERS,

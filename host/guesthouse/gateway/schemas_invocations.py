@@ -32,21 +32,26 @@ INVOCATION: Final[Schema] = _object(
     {
         "id": TEXT,
         **_FUNCTION,
-        "mode": {"enum": list(get_args(Mode)), "description": "How it was started; async: through the queue"},
+        "mode": {
+            "enum": list(get_args(Mode)),
+            "description": "How it was started; async: through the queue; durable: the same, with a journal",
+        },
         "state": {"enum": list(get_args(State))},
         "version": {"type": ["integer", "null"], "description": "Of the function; null while it has not started"},
         "digest": _MAYBE_TEXT,
         "queued_at": _TIME,
-        "due_at": {**_TIME, "description": "When it runs next, where it waits for a time"},
+        "due_at": {**_TIME, "description": "When it runs next, where it waits for a time (among other things)"},
         "started_at": {**_TIME, "description": "Of its last attempt"},
         "answered_at": _TIME,
         "ended_at": _TIME,
         "attempts": COUNT,
         "result": {
             **TEXT,
-            "description": "How it ended: ok, failed, dropped, trapped, deadline, fuel, cancelled, lost",
+            "description": "How it ended: ok, failed, dropped, trapped, deadline, fuel, cancelled, lost; and of durable ones"
+            " that were put away: diverged, ambiguous, journal",
         },
         "reason": {**TEXT, "description": "Why it did not succeed"},
+        "waits_for": {**_MAYBE_TEXT, "description": "What a suspended one waits for"},
         "note": {**TEXT, "description": "What a spawn function said of its end"},
         "status": {"type": ["integer", "null"], "description": "HTTP status that the function answered"},
         "fuel": {"type": ["integer", "null"]},
@@ -54,6 +59,8 @@ INVOCATION: Final[Schema] = _object(
         "duration_ms": {"type": "number", "description": "Until the answer, of the last attempt"},
         "detached_ms": {"type": "number", "description": "What it worked after its answer"},
         "host_calls": {"type": "object", "additionalProperties": COUNT, "description": "By their interfaces"},
+        "journal_entries": {**COUNT, "description": "Of a durable one, when its last run ended"},
+        "journal_bytes": {**COUNT, "description": "Of those, before compression"},
         "parent": {**_MAYBE_TEXT, "description": "The invocation that it descends from"},
         "root": {**TEXT, "description": "The invocation that began the chain"},
         "depth": COUNT,
@@ -80,6 +87,7 @@ QUEUE: Final[Schema] = _object(
         **_FUNCTION,
         "queued": {**COUNT, "description": "Calls that wait"},
         "running": COUNT,
+        "suspended": {**COUNT, "description": "Durable calls that wait for something, and that nobody runs"},
         "dead": {**COUNT, "description": "Dead letters"},
         "oldest_seconds": {
             "type": ["number", "null"],
@@ -90,7 +98,37 @@ QUEUE: Final[Schema] = _object(
         "paused_seconds": {"type": "number", "description": "How long it is left alone yet, because it asked for that"},
     }
 )
+JOURNAL: Final[Schema] = _object(
+    {
+        "id": TEXT,
+        "kind": {"enum": ["durable", "flight"], "description": "A durable function's, or the flight recorder's"},
+        "segments": {**COUNT, "description": "Parts in which it was written"},
+        "bytes": {**COUNT, "description": "Of all of them, as they are stored"},
+        "count": {**COUNT, "description": "Recorded calls"},
+        "not_shown": {**COUNT, "description": "Of them, that are left out here"},
+        "ended": {"type": "boolean", "description": "Whether it has come to its end"},
+        "entries": {
+            "type": "array",
+            "items": _object(
+                {
+                    "number": COUNT,
+                    "what": {**TEXT, "description": "call, intent (announced, and not answered yet), observed, step or trap"},
+                    "interface": TEXT,
+                    "function": TEXT,
+                    "bytes": {**COUNT, "description": "Before compression"},
+                }
+            ),
+        },
+    }
+)
+_TRUTH: Final[Schema] = {"enum": ["true", "false"]}
 QUERY: Final[dict[str, dict[str, Schema]]] = {
+    "invocation-export": {"module": {"schema": _TRUTH, "description": "Whether the module is in it; it is, by default"}},
+    "invocation-redrive": {
+        "from": {"schema": COUNT, "description": "Keep what is recorded before this call, and do the rest anew"},
+        "version": {"schema": COUNT, "description": "Go on on this version of the function"},
+        "fail": {"schema": _TRUTH, "description": "Whether the function is to see the request as failed that was perhaps sent"},
+    },
     "invocations": {
         "function": {"schema": TEXT, "description": "Only of this function: NAMESPACE/NAME"},
         "state": {"schema": {"enum": list(get_args(State))}, "description": "Only in this state"},
@@ -126,5 +164,6 @@ EXAMPLES: Final[dict[str, Schema]] = {
         "example": "echo",
     },
     "id": {"schema": TEXT, "description": "Id of an invocation", "example": "a1b2"},
+    "awakeable": {"schema": TEXT, "description": "What the function gave away, and all that it takes", "example": "sign_1x"},
 }
 """What can stand in a path."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -128,14 +128,24 @@ class Invocations(Protocol):
     async def cancel(self, id: str) -> None:
         """Ends an invocation that has not ended; raises `HasEnded`."""
 
-    async def redrive(self, id: str) -> None:
-        """Queues a dead letter once more; raises `NotDead`."""
+    async def kill(self, id: str) -> None:
+        """Ends an invocation that has not ended, with all that it called; raises `HasEnded`."""
 
     async def drop(self, id: str) -> None:
         """Forgets the request of a dead letter; raises `NotDead`."""
 
     def stop_waiting(self) -> None:
         """Lets go whoever waits for an end: the host stops."""
+
+
+class Awakeables(Protocol):
+    """Knows what functions wait for."""
+
+    async def resolve(self, id: str, payload: bytes) -> None:
+        """Completes it; raises `NoSuchAwakeable`."""
+
+    async def reject(self, id: str, reason: str) -> None:
+        """Completes it as failed; raises `NoSuchAwakeable`."""
 
 
 class Registry(Protocol):
@@ -201,6 +211,21 @@ class DisposableTokens(Protocol):
         """Whose token this is; raises `Unauthorized` for one that was not made here, or is over."""
 
 
+class Recordings(Protocol):
+    """Knows the journals of invocations."""
+
+    async def journal(self, id: str, most: int) -> Mapping[str, Any]:
+        """The entries of one, as JSON; raises `NoJournal`."""
+
+    async def export(self, id: str, *, module: bool = True) -> bytes:
+        """An invocation in one file; raises `NoJournal`."""
+
+    async def redrive(
+        self, id: str, *, from_entry: int | None = None, version: int | None = None, fail: bool = False
+    ) -> None:
+        """Queues a dead letter once more; raises `NotDead`, and what keeps a version from going on with it."""
+
+
 class Deployer(Protocol):
     """Deploys and deletes functions."""
 
@@ -235,6 +260,8 @@ class Services:
     tokens: Tokens
     dispatcher: Dispatcher
     invocations: Invocations
+    recordings: Recordings
+    awakeables: Awakeables
     deploy: Deployer
     metrics: Metrics
     logs: FunctionLogs

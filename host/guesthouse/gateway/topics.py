@@ -53,7 +53,10 @@ class Topics:
         return Response(status_code=204, headers={"x-sequence": str(sequence)})
 
     async def topic_watch(self, request: Request, principal: Principal) -> Response:
-        """Each message from now on, as an event `text`, or as an event `bytes` in base64."""
+        """Each message from now on, as an event `text`, or as an event `bytes` in base64.
+
+        One of a durable function has a field `message-id`: a crash may bring it twice, with the same one.
+        """
         namespace, topic = _names(request)
         permit_topic(principal, "subscribe", namespace, topic)
         return self._streams.answer(request, lambda: self._topics.subscribe(namespace, topic), _event, last=_last)
@@ -62,10 +65,9 @@ class Topics:
 def _event(taken: Message | Missed) -> bytes:
     if isinstance(taken, Missed):
         return format_event("dropped", None, str(taken.messages).encode())
-    sequence, _, value = taken
-    if isinstance(value, str):
-        return format_event("text", str(sequence), value.encode())
-    return format_event("bytes", str(sequence), b64encode(value))
+    kind, data = ("text", taken.value.encode()) if isinstance(taken.value, str) else ("bytes", b64encode(taken.value))
+    event = format_event(kind, str(taken.sequence), data)
+    return b"message-id: %b\n%b" % (taken.id.encode(), event) if taken.id else event
 
 
 def _last(reason: str) -> bytes:

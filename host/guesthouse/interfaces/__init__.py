@@ -10,6 +10,7 @@ from guesthouse.interfaces.aws import aws_interfaces
 from guesthouse.interfaces.bytes import BytesInterface
 from guesthouse.interfaces.cache import CacheInterface
 from guesthouse.interfaces.detached import DetachedInterface
+from guesthouse.interfaces.durable import durable_interfaces
 from guesthouse.interfaces.log import LogInterface
 from guesthouse.interfaces.spawn import SpawnInterface
 from guesthouse.interfaces.token import TokenInterface
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from guesthouse.clock import Clock
     from guesthouse.interfaces.base import Interface
     from guesthouse.interfaces.cache import CacheBackend
+    from guesthouse.interfaces.durable import Workflows
     from guesthouse.interfaces.log import CloudWatch
     from guesthouse.interfaces.spawn import Spawner
     from guesthouse.interfaces.topic import TopicBroker
@@ -55,9 +57,10 @@ def standard(
     cloudwatch: CloudWatch | None = None,
     sleep: Sleep = asyncio.sleep,
     secrets: Find | None = None,
+    workflows: Workflows | None = None,
 ) -> list[Interface]:
     """One object of every interface, over the given services; without `http_client` guests cannot call out, nor
-    use Valkey without `valkey`."""
+    use Valkey without `valkey`, nor wait for anything without `workflows`."""
     interfaces: list[Interface] = [
         BytesInterface(),
         WebInterface(),
@@ -74,6 +77,8 @@ def standard(
         from guesthouse.interfaces.http import HttpInterface  # only where wanted: it brings an HTTP client along
 
         interfaces.append(HttpInterface(http_client, clock))
+    if workflows is not None:
+        interfaces += durable_interfaces(workflows, clock)
     if valkey is not None:
         from guesthouse.interfaces.valkey import ValkeyInterface
 

@@ -6,11 +6,12 @@ interfaces that users write), its functions are found by the `@host_call` marks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from guesthouse.engine.hostcall import Effect, HostCall
-from guesthouse.errors import BadRequest
+from guesthouse.engine.values import Err
+from guesthouse.errors import BadRequest, Trap
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation
@@ -56,6 +57,10 @@ class Interface:
     local: ClassVar[bool] = False
     """True for what touches nothing but the invocation: a synchronous caller's thread then answers it itself."""
 
+    transactional: bool = False
+    """Whether what its WRITE calls change is in the host's own database: each by units of work with plain results, which a
+    durable invocation has committed in one transaction with its journal."""
+
     def check_grant(self, pattern: str) -> None:
         """Called at deploy for each `INTERFACE:PATTERN` that names this one; raises `BadRequest` for one it cannot enforce."""
         raise BadRequest(f"the grant {self.name}:{pattern}: {self.name} can only be granted as a whole")
@@ -66,6 +71,25 @@ class Interface:
         Raises an `InputError` to refuse the deploy.  Must not block.  Comes more than once for one deployment, first
         with version 0, before anything is stored; and for older versions too, which may run beside newer ones.
         """
+
+    def check_durable(self, deployment: Deployment, imports: Collection[tuple[str, str]]) -> None:
+        """Called at deploy where the function is to be durable, with what the guest imports of this (interface, function).
+
+        Raises an `InputError` with the reason where that cannot be.
+        """
+
+    def failed(self, function: str, result: Any) -> bool:
+        """Whether the result of a WRITE call says that nothing was done: a retry of a durable invocation does it again."""
+        return type(result) is Err
+
+    def place(self, invocation: Invocation, function: str, args: Sequence[Any]) -> str | None:
+        """The host that a WRITE call goes to, where a deployment decides by host whether it is repeated when a crash has
+        cut it off; `None`: it is repeated."""
+        return None
+
+    def cut_off(self, interface: str, function: str) -> Any:
+        """The result that tells a guest of a call which a crash has cut off, and which is not to be repeated."""
+        raise Trap(f"a crash cut off {interface} {function!r}, which was perhaps done", "cut-off")
 
     def open(self, invocation: Invocation) -> Any:
         """Called at the first host call of each invocation that makes one; what it returns is `invocation.state(self)`."""

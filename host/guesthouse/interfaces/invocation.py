@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from guesthouse.interfaces.base import Interface
     from guesthouse.interfaces.wasi.program import Program
     from guesthouse.limits import Limits
+    from guesthouse.queue.call import Lease
     from guesthouse.registry.deployment import Deployment
     from guesthouse.telemetry.records import LogRecord, Tee
 
@@ -80,6 +82,10 @@ class Invocation:
     """True once its answer has left: what runs now is detached work."""
     program: Program | None = None
     """What a command is given and answers; `None` in a guest of any other kind."""
+    interrupted = False
+    """True once this run has ended and another one will go on with the invocation."""
+    lease: Lease | None = None
+    """Of the queued call that it runs; `None`: it was called directly."""
     journal: Journal | None = None
     """What it was told, where that is recorded or replayed; `None`: it is not."""
     _states: dict[Interface, Any] | None = None
@@ -120,9 +126,21 @@ class Invocation:
         return self._closers
 
     def observe(self, what: str, read: Callable[[], T]) -> T:
-        """What `read` returns (of JSON's kinds, or bytes), or returned in an earlier run: for what an interface reads of the world
-        inside of a host call that is not recorded as a whole, because it returns a resource."""
+        """What `read` returns (of JSON's kinds, or bytes), or returned in an earlier run: for what an interface reads of the
+        world inside of a host call that is not recorded as a whole, because it returns a resource."""
         return read() if self.journal is None else self.journal.observe(what, read)
+
+    async def observe_later(self, what: str, read: Callable[[], Awaitable[T]]) -> T:
+        """As `observe`, for what has to be waited for."""
+        return await read() if self.journal is None else await self.journal.observe_later(what, read)
+
+    def go_on(self) -> None:
+        """Asked before each effect of a run with a journal: raises `Suspended` where it is to go on later."""
+
+    async def linger(self, done: asyncio.Future[Any]) -> bool:
+        """Waits in memory until something is done, as long as it may: whether it is.  If not, raise `Suspended`."""
+        await asyncio.wait((done,))
+        return True
 
     def stay(self) -> bool:
         """Keeps the guest for detached work after its answer; false where it could not be called for that."""

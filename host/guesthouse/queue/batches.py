@@ -1,7 +1,8 @@
 """`Batches`: what is asked for while a commit is under way is done by the next one, all of it together.
 
 Promises: nobody is told of a change before it is durable; what one of them comes to is its own; when the disk is full, what
-ends work is tried without what begins some.  Belongs to the loop's thread.  Knows nothing of what the changes are.
+ends work is tried without what begins some; what a task has joined to a change is stored with it or undoes it (see `JOINED`).
+Belongs to the loop's thread.  Knows nothing of what the changes are.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, Final, Generic, TypeVar
 
 from guesthouse.errors import GuesthouseError
 from guesthouse.storage.database import Connection, Database
 from guesthouse.storage.errors import StorageBusy, StorageError, StorageFailed, StorageFull
+from guesthouse.storage.joined import JOINED, Joined
 
 MOST_CHANGES: Final = 512
 """Changes of one transaction: so that the first does not wait long for the last."""
@@ -30,15 +33,25 @@ Kind = TypeVar("Kind")
 class Change(Generic[Kind]):
     """One change, and who waits for it."""
 
-    __slots__ = ("begins", "future", "kind", "size", "values")
+    __slots__ = ("begins", "future", "joined", "kind", "size", "values")
 
-    def __init__(self, kind: Kind, values: Any, future: asyncio.Future[Any], size: int, begins: bool) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        values: Any,
+        future: asyncio.Future[Any],
+        size: int,
+        begins: bool,
+        joined: Joined | None = None,
+    ) -> None:
         self.kind = kind
         self.values = values
         self.future = future
         self.size = size
         self.begins = begins
         """Whether it is new work, which can be refused."""
+        self.joined = joined
+        """What has to be stored with its result, in the same transaction; its failure undoes this change alone."""
 
     def tell(self, result: Any) -> None:
         """Tells whoever still waits."""
@@ -51,13 +64,14 @@ class Change(Generic[Kind]):
 
 
 class Done:
-    """What a unit of work has done: a result or an error for each change, and what there is to count."""
+    """What a unit of work has done: a result or an error for each change, what there is to count, and what to tell."""
 
-    __slots__ = ("moves", "results")
+    __slots__ = ("moves", "news", "results")
 
-    def __init__(self, results: list[Any], moves: Sequence[Any] = ()) -> None:
+    def __init__(self, results: list[Any], moves: Sequence[Any] = (), news: Sequence[Any] = ()) -> None:
         self.results = results
         self.moves = moves
+        self.news = news
 
 
 class Batches(Generic[Kind]):
@@ -73,18 +87,36 @@ class Batches(Generic[Kind]):
         self._work = work
         self._settled = settled
         self._changes: deque[Change[Kind]] = deque()
+        self._taken: Sequence[Change[Kind]] = ()
         self._task: asyncio.Task[None] | None = None
         self.crowded = False
         """Whether the last transaction had so much new work that more is to be expected."""
 
-    def add(self, kind: Kind, values: Any, size: int = 0, *, begins: bool = False) -> asyncio.Future[Any]:
-        """Asks for a change; the future is done when it is durable.  Whoever gives up waiting does not undo it."""
+    def add(
+        self, kind: Kind, values: Any, size: int = 0, *, begins: bool = False, joins: bool = False
+    ) -> asyncio.Future[Any]:
+        """Asks for a change; the future is done when it is durable.  Whoever gives up waiting does not undo it.
+
+        Where it `joins` what the task says (`JOINED`), the future may be done at once: it was committed before.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._changes.append(Change(kind, values, future, size, begins))
+        joined = JOINED.get() if joins else None
+        if joined is not None:
+            stored = joined.stored()
+            if stored is not None:
+                future.set_result(stored[0])
+                return future
+        self._changes.append(Change(kind, values, future, size, begins, joined))
         if self._task is None or self._task.done():
-            self._task = loop.create_task(self._run(), name="queue commits")
+            # in an empty context: it goes on for others, when whatever this task has joined is over
+            self._task = loop.create_task(self._run(), name="queue commits", context=Context())
         return future
+
+    @property
+    def pending(self) -> Sequence[Change[Kind]]:
+        """What was asked for and is not known to be durable."""
+        return [*self._taken, *self._changes]
 
     async def idle(self) -> None:
         """Waits until everything that was asked for is durable."""
@@ -96,7 +128,7 @@ class Batches(Generic[Kind]):
             while self._changes:
                 if self.crowded and not any(change.begins for change in self._changes):
                     await asyncio.sleep(GATHERING_SECONDS)
-                taken = self._take()
+                taken = self._taken = self._take()
                 self.crowded = sum(change.begins for change in taken) >= CROWD
                 await self._do(taken)
         finally:
@@ -114,10 +146,13 @@ class Batches(Generic[Kind]):
 
     async def _do(self, changes: Sequence[Change[Kind]]) -> None:
         done = await self._attempt(changes)
+        self._taken = ()
         try:
             self._settled(changes, done)
         finally:
             for change, result in zip(changes, done.results, strict=True):
+                if change.joined is not None and not isinstance(result, BaseException):
+                    change.joined.committed(result)
                 change.tell(result)
 
     async def _attempt(self, changes: Sequence[Change[Kind]]) -> Done:
@@ -132,12 +167,16 @@ class Batches(Generic[Kind]):
                 return Done([error] * len(changes))
             done = await self._attempt(ends)
             rest = iter(done.results)
-            return Done([error if change.begins else next(rest) for change in changes], done.moves)
+            return Done([error if change.begins else next(rest) for change in changes], done.moves, done.news)
         except Exception as error:  # one of them cannot be done: which, shows when each is on its own
             if len(changes) == 1:
                 return Done([error if isinstance(error, GuesthouseError) else _wrong(error)])
         parts = [await self._attempt([change]) for change in changes]
-        return Done([part.results[0] for part in parts], [move for part in parts for move in part.moves])
+        return Done(
+            [part.results[0] for part in parts],
+            [move for part in parts for move in part.moves],
+            [news for part in parts for news in part.news],
+        )
 
 
 def _wrong(error: Exception) -> StorageError:

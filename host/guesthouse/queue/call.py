@@ -120,7 +120,11 @@ class Record:
     depth: int = 0
     call_id: str = ""
     due_ms: int = 0
-    """When it runs next, while it is queued."""
+    """When it runs next, while it is queued; when it goes on by itself, while it is suspended."""
+    journal_entries: int = 0
+    """Of a durable one: how many there were when its last run ended."""
+    journal_bytes: int = 0
+    """Of those, before compression."""
 
 
 @dataclass(frozen=True, slots=True)

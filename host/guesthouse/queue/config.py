@@ -8,6 +8,7 @@ from typing import Literal
 from guesthouse.limits import MiB
 
 Recorded = Literal["off", "failed", "all"]
+Flight = Literal["off", "failed", "sampled", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class QueueConfig:
     """Of all dead letters; the oldest lose their requests first."""
     idempotency_hours: int = 24
     """How long an Idempotency-Key stands for its call."""
+    state_bytes: int = 1024 * MiB
+    """Of the state of all keys of durable functions, half of them of one function and three quarters of one namespace."""
+    state_key_bytes: int = 16 * MiB
+    """Of the state of one key: it is on disk for as long as nobody clears it."""
     lease_seconds: int = 30
     """How long a call that runs is this process's alone unless it says that it still lives, three times as often."""
 
@@ -41,6 +46,13 @@ class InvocationsConfig:
     record: Recorded = "failed"
     """Which synchronous invocations: none, those that failed (no answer, or a status from 500 on), or all of them."""
     keep_days: int = 7
-    """How long records and answers are kept."""
+    """How long records, answers and journals are kept."""
     keep_bytes: int = 1024 * MiB
-    """Of all records and answers; the oldest go first."""
+    """Of all of them; the oldest go first."""
+    flight: Flight = "off"
+    """Whose calls are recorded so that they can be replayed, of functions that are not durable: nobody's, those that failed (no
+    answer, or a status from 500 on), a random share of all, or all."""
+    flight_sample: float = 0.01
+    """That share."""
+    flight_bytes: int = MiB
+    """Request and journal of one of them, as long as it runs; what is longer is not recorded."""

@@ -20,12 +20,12 @@ class FunctionCounts:
     __slots__ = ("bytes", "calls", "codes")
 
     def __init__(self) -> None:
-        self.codes = [0] * (Code.DEAD + 1)
-        """Invocations by their state."""
+        self.codes = [0] * (Code.DEAD + 2)
+        """Invocations by their state; the last place is that of -1, the suspended ones."""
         self.calls = 0
-        """Calls that are queued or running, or being written."""
+        """Calls that are queued, running or suspended, or being written."""
         self.bytes = 0
-        """Of their requests."""
+        """Of their requests, journals and completions."""
 
     @property
     def queued(self) -> int:
@@ -35,6 +35,10 @@ class FunctionCounts:
     @property
     def running(self) -> int:
         return self.codes[Code.RUNNING]
+
+    @property
+    def suspended(self) -> int:
+        return self.codes[Code.SUSPENDED]
 
     @property
     def dead(self) -> int:
@@ -66,10 +70,20 @@ class Counts:
         """Calls that are leased."""
         return sum(of.running for of in self._functions.values())
 
+    def ready(self, function: FunctionKey) -> bool:
+        """Whether calls of a function wait for nothing but their turn."""
+        of = self._functions.get(function)
+        return of is not None and of.codes[Code.READY] + of.codes[Code.STRUCK] > 0
+
     def delayed(self, function: FunctionKey) -> bool:
         """Whether calls of a function wait for their time."""
         of = self._functions.get(function)
         return of is not None and of.codes[Code.DELAYED] > 0
+
+    def suspended(self, function: FunctionKey) -> bool:
+        """Whether calls of a function are suspended."""
+        of = self._functions.get(function)
+        return of is not None and of.codes[Code.SUSPENDED] > 0
 
     def reserve(self, function: FunctionKey, size: int) -> None:
         """Counts a call that is about to be written; raises `QueueFull` where there is no room for it."""
@@ -90,12 +104,17 @@ class Counts:
     def moved(self, moves: Iterable[Move]) -> None:
         """Counts what a commit has changed."""
         sums: dict[tuple[FunctionKey, Code | None, Code | None], list[int]] = {}
-        for function, old, new, size, kept in moves:  # most are alike
-            of = sums.setdefault((function, old, new), [0, 0, 0])
+        for function, old, new, size, kept, grown in moves:  # most are alike
+            of = sums.setdefault((function, old, new), [0, 0, 0, 0])
             of[0] += 1
             of[1] += size
             of[2] += kept
-        for (function, old, new), (count, size, kept) in sums.items():
+            of[3] += grown
+        for (function, old, new), (count, size, kept, grown) in sums.items():
+            if grown:
+                self._grow(function, old, grown)
+            if old is not None and old is new:
+                continue
             if old is not None and new is not None and old <= Code.RUNNING and new <= Code.RUNNING:
                 codes = self._of(function).codes
                 codes[old] -= count
@@ -106,6 +125,14 @@ class Counts:
             if new is not None:
                 self._count(function, new, count, size, kept)
 
+    def become(self, found: Counts, reserved: Iterable[tuple[FunctionKey, int]]) -> None:
+        """Takes what others have counted anew, and counts once more what is about to be written."""
+        self._functions, self._namespaces = found._functions, found._namespaces
+        self.calls, self.bytes = found.calls, found.bytes
+        self.dead_bytes, self.kept_bytes = found.dead_bytes, found.kept_bytes
+        for function, size in reserved:
+            self._add(function, 1, size)
+
     def read(self, connection: Connection) -> int:
         """Counts what the tables hold; the latest place that a call in the queue has."""
         latest = 0
@@ -115,7 +142,7 @@ class Counts:
         )
         for namespace, name, code, count, size, due_ms in rows(connection, query):
             self._count((namespace, name), code, count, size, 0)
-            if code == Code.READY:
+            if code in (Code.READY, Code.PARKED):
                 latest = max(latest, due_ms)
         query = (
             "SELECT namespace, name, count(*), sum(size) FROM invocations INDEXED BY invocations_running"
@@ -146,6 +173,12 @@ class Counts:
             self._tidy(function, of)
         else:
             self._add(function, count, sign * size)
+
+    def _grow(self, function: FunctionKey, code: Code | None, size: int) -> None:
+        if code == Code.DEAD:
+            self.dead_bytes += size
+        else:
+            self._add(function, 0, size)
 
     def _of(self, function: FunctionKey) -> FunctionCounts:
         of = self._functions.get(function)

@@ -5,27 +5,28 @@ Promises: one that cannot be stored harms no other; an idempotency key stands fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from guesthouse.errors import GuesthouseError
+from guesthouse.queue.attaching import attach
 from guesthouse.queue.call import Record
 from guesthouse.queue.queue import AnotherRequest
 from guesthouse.queue.rows import Code, Ending, NewCall
 from guesthouse.queue.unit import Move, Unit, Value, listed, parts
 from guesthouse.storage.errors import StorageError
 
-_CALL_COLUMNS: Final = 9
+_CALL_COLUMNS: Final = 13
 _RECORD_COLUMNS: Final = 11
 
 Known = dict[bytes, tuple[bytes, str]]
 """Digest of the request, and the id of the call, by idempotency key."""
 
 
-def insert_calls(unit: Unit, calls: Sequence[NewCall], turn_ms: int, keep_keys_ms: int) -> list[str | GuesthouseError]:
+def insert_calls(unit: Unit, calls: Sequence[NewCall], keep_keys_ms: int) -> list[str | GuesthouseError]:
     """Stores calls; the id of each, or of the earlier one with its idempotency key, or why it cannot be.
 
-    Those that are not delayed get `turn_ms` as their place: it does not fall when the clock does.
+    Those that are not delayed get the unit's turn as their place: it does not fall when the clock does.
     """
     known = _known_keys(unit, calls)
     fresh: dict[str, NewCall] = {}
@@ -40,10 +41,15 @@ def insert_calls(unit: Unit, calls: Sequence[NewCall], turn_ms: int, keep_keys_m
             if new.idempotency is not None:
                 known[new.idempotency.key] = (new.idempotency.request, result)
         results.append(result)
-    taken = _insert_invocations(unit, list(fresh.values()), turn_ms)
+    turn_ms, parents = unit.turn_ms, _parents(unit, calls)
+    taken = _insert_invocations(unit, list(fresh.values()), turn_ms, parents)
     stored = [new for new in fresh.values() if new.call.id not in taken]
     _insert_requests(unit, stored)
     _insert_keys(unit, stored, keep_keys_ms)
+    for new, result in zip(calls, results, strict=True):
+        owner = parents.get(new.call.parent or "") if new.call.promise else None
+        if owner is not None and isinstance(result, str) and result != new.call.id:
+            attach(unit, result, owner, new.call.promise)
     return [_exists(result) if isinstance(result, str) and result in taken else result for result in results]
 
 
@@ -74,7 +80,16 @@ def _known_keys(unit: Unit, calls: Sequence[NewCall]) -> Known:
     return known
 
 
-def _insert_invocations(unit: Unit, calls: Sequence[NewCall], turn_ms: int) -> set[str]:
+def _parents(unit: Unit, calls: Sequence[NewCall]) -> dict[str, int]:
+    """The rows of those durable invocations, going on, of whose futures calls complete one."""
+    ids = {new.call.parent for new in calls if new.call.promise and new.call.parent}
+    if not ids:
+        return {}
+    query = "SELECT id, seq FROM invocations WHERE id IN (SELECT value FROM json_each(?)) AND durable AND state < 6"
+    return dict(unit.rows(query, (listed(list(ids)),)))
+
+
+def _insert_invocations(unit: Unit, calls: Sequence[NewCall], turn_ms: int, parents: Mapping[str, int]) -> set[str]:
     """Inserts calls; the ids that existed before."""
     written: list[tuple[Value, ...]] = []
     moves = {}
@@ -82,15 +97,25 @@ def _insert_invocations(unit: Unit, calls: Sequence[NewCall], turn_ms: int) -> s
         call = new.call
         delayed = call.due_ms > unit.now_ms
         code = Code.DELAYED if delayed else Code.READY
-        place = (call.id, call.namespace, call.name, int(code), call.queued_ms, call.due_ms if delayed else turn_ms)
-        written.append((*place, call.key, new.size, new.about))
+        place = (
+            call.id,
+            call.namespace,
+            call.name,
+            int(code),
+            call.queued_ms,
+            call.due_ms if delayed else unit.turn_ms,
+        )
+        tie = (parents.get(call.parent or ""), call.promise) if call.promise else (None, 0)
+        exclusive = call.exclusive and call.key is not None
+        written.append((*place, call.key, new.size, new.about, int(call.durable), int(exclusive), *tie))
         moves[call.id] = Move(new.function, None, code, new.size)
     taken: set[str] = set()
     for values, marks in parts(written, _CALL_COLUMNS):
         unit.execute(
             "INSERT INTO invocations (id, namespace, name, mode, state, created_ms, due_ms, key, attempts, earlier,"
-            " strikes, fence, size, kept, about) SELECT column1, column2, column3, 'async', column4, column5, column6,"
-            f" column7, 0, 0, 0, 0, column8, 0, column9 FROM (VALUES {marks}) WHERE column1 IS NOT NULL"
+            " strikes, fence, size, kept, about, durable, exclusive, parent, promise) SELECT column1, column2, column3,"
+            " CASE WHEN column10 THEN 'durable' ELSE 'async' END, column4, column5, column6, column7, 0, 0, 0, 0, column8, 0,"
+            f" column9, column10, column11, column12, column13 FROM (VALUES {marks}) WHERE column1 IS NOT NULL"
             " ON CONFLICT (id) DO NOTHING",
             values,
         )

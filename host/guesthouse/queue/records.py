@@ -23,7 +23,11 @@ from guesthouse.storage.database import Connection, rows
 
 MOST_OF_A_PAGE: Final = 1_000
 _PLACE: Final = struct.Struct(">qq")
-_INDEXES: Final = {"running": "invocations_running", "queued": "invocations_waiting"}
+_INDEXES: Final = {
+    "running": "invocations_running",
+    "queued": "invocations_waiting",
+    "suspended": "invocations_waiting",
+}
 """Of the states in which few invocations are, or as many as the queue may hold; they are put in order afterwards."""
 
 _OF_INDEX: Final = {"invocations_waiting": ("state < 4",), "invocations_by_state": ("state IN (5, 7, 8, 9, 10)",)}
@@ -36,6 +40,36 @@ def find(connection: Connection, id: str) -> Record:
     if not found:
         raise UnknownInvocation(f"there is no invocation {id}")
     return read_record(found[0])
+
+
+def begun(connection: Connection, function: FunctionKey) -> int:
+    """How many durable invocations of a function have begun on a version of it and go on."""
+    query = (
+        "SELECT (SELECT count(*) FROM invocations INDEXED BY invocations_pinned"
+        " WHERE version IS NOT NULL AND state < 6 AND state < 5 AND namespace = ?1 AND name = ?2)"
+        " + (SELECT count(*) FROM invocations INDEXED BY invocations_running"
+        " WHERE state = 4 AND namespace = ?1 AND name = ?2 AND durable AND version IS NULL)"
+    )
+    return int(rows(connection, query, function)[0][0])
+
+
+def several(connection: Connection, ids: Sequence[str]) -> list[Record]:
+    """What is known of some invocations, as far as anything is."""
+    query = f"SELECT {RECORD_COLUMNS} FROM invocations WHERE id IN (SELECT value FROM json_each(?))"
+    return [read_record(row) for row in rows(connection, query, (orjson.dumps(list(ids)).decode(),))]
+
+
+def pinned(connection: Connection, function: FunctionKey, dead: bool) -> frozenset[int]:
+    """The versions of a function that invocations have to end on which go on, or may: dead letters."""
+    where = "version IS NOT NULL AND state < 6 AND namespace = ?1 AND name = ?2"
+    index = "FROM invocations INDEXED BY invocations_pinned"
+    query = (  # from each version to the next one, however many invocations have it
+        f"WITH RECURSIVE found (v) AS (SELECT min(version) {index} WHERE {where} UNION ALL"
+        f" SELECT (SELECT min(version) {index} WHERE {where} AND version > v) FROM found WHERE v IS NOT NULL)"
+        f" SELECT v, (SELECT min(state) {index} WHERE {where} AND version = v) FROM found WHERE v IS NOT NULL"
+    )
+    found = rows(connection, query, function)
+    return frozenset(version for version, least in found if dead or least < Code.DEAD)
 
 
 def output(connection: Connection, id: str) -> Output | None:
@@ -94,6 +128,8 @@ def page(connection: Connection, wanted: Page) -> tuple[list[Record], str | None
 def waiting(connection: Connection, functions: Sequence[FunctionKey], now_ms: int) -> dict[FunctionKey, Any]:
     """When the oldest ready and the next delayed call of each function became, or becomes, due."""
 
+    future = "AND i.due_ms > ?"
+
     def first(code: Code, later: str = "") -> str:
         return (
             "(SELECT due_ms FROM invocations AS i INDEXED BY invocations_waiting WHERE i.state < 4"
@@ -103,15 +139,16 @@ def waiting(connection: Connection, functions: Sequence[FunctionKey], now_ms: in
 
     query = (
         f"SELECT f.value ->> 0, f.value ->> 1, {first(Code.READY)}, {first(Code.STRUCK)},"
-        f" {first(Code.DELAYED)}, {first(Code.DELAYED, 'AND i.due_ms > ?')} FROM json_each(?) AS f"
+        f" {first(Code.DELAYED)}, {first(Code.SUSPENDED)}, {first(Code.DELAYED, future)}, {first(Code.SUSPENDED, future)}"
+        " FROM json_each(?) AS f"
     )
-    found = rows(connection, query, (now_ms, orjson.dumps(functions).decode()))
+    found = rows(connection, query, (now_ms, now_ms, orjson.dumps(functions).decode()))
     times = {}
-    for namespace, name, ready, struck, delayed, later in found:
+    for namespace, name, ready, struck, *timed in found:
         due = [min(moment, now_ms) for moment in (ready, struck) if moment is not None]
-        if delayed is not None and delayed <= now_ms:
-            due.append(delayed)
-        times[namespace, name] = (min(due, default=None), later)
+        due += [moment for moment in timed[:2] if moment is not None and moment <= now_ms]
+        next_ = [moment for moment in timed[2:] if moment is not None and moment < LATEST_MS]
+        times[namespace, name] = (min(due, default=None), min(next_, default=None))
     return times
 
 
@@ -119,7 +156,12 @@ def merged(counts: Counts, times: dict[FunctionKey, tuple[int | None, int | None
     """What waits, from the counts and the times."""
     return {
         function: Waiting(
-            of.queued, of.running, *times.get(function, (None, None)), dead=of.dead, struck=of.codes[Code.STRUCK]
+            of.queued,
+            of.running,
+            *times.get(function, (None, None)),
+            dead=of.dead,
+            struck=of.codes[Code.STRUCK],
+            suspended=of.suspended,
         )
         for function, of in counts
         if any(of.codes)
@@ -132,7 +174,7 @@ def _codes(state: str | None) -> list[tuple[Code, ...]]:
         return [()]
     found = tuple(code for code in Code if WORDS[code] == state)
     if not found:
-        raise BadRequest(f"{state!r:.40} is none of {', '.join(dict.fromkeys(WORDS))}")
+        raise BadRequest(f"{state!r:.40} is none of {', '.join(dict.fromkeys(WORDS.values()))}")
     return [found] if found[0] < Code.RUNNING else [(code,) for code in found]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from guesthouse.errors import BadRequest
-from guesthouse.queue.call import Callback, Idempotency, Output, Pairs, QueuedCall, Record, State
+from guesthouse.queue.call import Callback, Completion, Idempotency, Output, Pairs, QueuedCall, Record, State
 from guesthouse.storage.errors import StorageError
 
 LATEST_MS: Final = 1 << 53
@@ -24,8 +24,13 @@ ROW_BYTES: Final = 256
 
 
 class Code(IntEnum):
-    """The state of an invocation as a row has it; those before `RUNNING` are queued, those from `SUCCEEDED` on have ended."""
+    """The state of an invocation as a row has it.
 
+    Those from `READY` to before `RUNNING` are queued, those up to `RUNNING` live, those from `SUCCEEDED` on are over.
+    """
+
+    SUSPENDED = -1
+    """Waits for completions, or for its time, without anybody who runs it."""
     READY = 0
     STRUCK = 1
     """Ready, but a process died while it ran."""
@@ -43,10 +48,20 @@ class Code(IntEnum):
     LOST = 10
 
 
-WORDS: Final[tuple[State, ...]] = (
-    *("queued", "queued", "queued", "queued", "running", "dead"),
-    *("succeeded", "failed", "dead", "cancelled", "lost"),
-)
+WORDS: Final[Mapping[int, State]] = {
+    Code.SUSPENDED: "suspended",
+    Code.READY: "queued",
+    Code.STRUCK: "queued",
+    Code.DELAYED: "queued",
+    Code.PARKED: "queued",
+    Code.RUNNING: "running",
+    Code.DEAD: "dead",
+    Code.SUCCEEDED: "succeeded",
+    Code.FAILED: "failed",
+    Code.BURIED: "dead",
+    Code.CANCELLED: "cancelled",
+    Code.LOST: "lost",
+}
 """What each code is called outside."""
 ENDED: Final[Mapping[str, Code]] = {
     "succeeded": Code.SUCCEEDED,
@@ -56,6 +71,10 @@ ENDED: Final[Mapping[str, Code]] = {
     "lost": Code.LOST,
 }
 """The codes of invocations that have ended and keep no request."""
+TIMED: Final = frozenset({Code.DELAYED, Code.SUSPENDED})
+"""The states in which a row's due time is one that it waits for."""
+OUTCOMES: Final = ("ok", "failed", "cancelled")
+"""Of completions, as rows number them."""
 MODES: Final = frozenset({"web", "spawn", "async", "call", "durable"})
 
 
@@ -153,6 +172,14 @@ def ending(record: Record, output: Output | None, *, dead: bool = False) -> Endi
     return Ending(code, about, kept, written)
 
 
+def completion_of(record: Record, output: Output | None) -> Completion:
+    """What the parent of a call is told of its end, where nobody says it better."""
+    if record.state == "succeeded":
+        return Completion("ok", b"" if output is None else bytes(output.body), record.status)
+    value = packed({"message": record.reason or record.result, "metadata": []})
+    return Completion("cancelled" if record.state == "cancelled" else "failed", value, record.status)
+
+
 def about_of(record: Record) -> bytes:
     """What stands of a record in JSON."""
     found: dict[str, Any] = {f.name: value for f in _ABOUT if (value := getattr(record, f.name)) != f.default}
@@ -170,8 +197,10 @@ def packed(value: Any) -> bytes:
 
 
 RECORD_COLUMNS: Final = (
-    "seq, id, namespace, name, mode, state, created_ms, due_ms, started_ms, ended_ms, earlier + attempts, about"
+    "seq, id, namespace, name, mode, state, created_ms, due_ms, started_ms, ended_ms, earlier + attempts + (state = -1),"
+    " about"
 )
+"""A run that was suspended counts as one, though its next one is not a further attempt."""
 
 
 def read_record(row: Sequence[Any]) -> Record:
@@ -179,7 +208,7 @@ def read_record(row: Sequence[Any]) -> Record:
     _, call_id, namespace, name, mode, code, _, due_ms, started_ms, ended_ms, attempts, about = row
     try:
         found = orjson.loads(about)
-        if mode not in MODES or not 0 <= code < len(WORDS):
+        if mode not in MODES or code not in WORDS:
             raise ValueError(f"mode {mode!r}, state {code}")
         return Record(
             id=call_id,
@@ -190,7 +219,7 @@ def read_record(row: Sequence[Any]) -> Record:
             started_ms=started_ms,
             ended_ms=ended_ms,
             attempts=attempts,
-            due_ms=due_ms if code == Code.DELAYED else 0,
+            due_ms=due_ms if code in TIMED and due_ms < LATEST_MS else 0,
             **{f.name: _like(found.get(f.name, f.default), f) for f in _ABOUT},
         )
     except (ValueError, TypeError, AttributeError) as error:

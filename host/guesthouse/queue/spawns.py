@@ -66,14 +66,16 @@ class Spawns:
 
     async def begin(
         self, id: str, namespace: str, name: str, *, version: int = 0, root: str = "", depth: int = 0
-    ) -> None:
+    ) -> str:
         """Writes down that a spawn was accepted; on return that survives a crash.  What ends must call `end`.
+
+        The id under which it was: another one where this was done before, by an earlier run of a durable invocation.
 
         Call `end` also if this is cancelled: the row may have been written.  Raises what `Database.write` raises.
         """
         self._space.check()
         row = (id, namespace, name, version, root, depth, self._clock.wall_ns() // 1_000_000)
-        await self._database.write(lambda connection: _insert(connection, row), committed=lambda _: self._live.add(id))
+        return await self._database.write(lambda connection: _insert(connection, row), committed=self._live.add)
 
     def end(self, id: str, record: Record | None = None) -> None:
         """Forgets a spawn, however it ended, and writes its record; not waited for, and several at once.  Never raises."""
@@ -129,8 +131,9 @@ class Spawns:
         insert_records(Unit(connection, self._clock.wall_ns() // 1_000_000), records)
 
 
-def _insert(connection: Connection, row: tuple[str | int, ...]) -> None:
+def _insert(connection: Connection, row: tuple[str | int, ...]) -> str:
     connection.execute(f"INSERT INTO spawns ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    return str(row[0])
 
 
 def _lost(spawn: SpawnInFlight, now_ms: int) -> Record:

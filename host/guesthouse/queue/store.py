@@ -9,51 +9,34 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from enum import Enum, auto
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.errors import GuesthouseError
 from guesthouse.queue import outbox, records
 from guesthouse.queue.batches import Batches, Change, Done
-from guesthouse.queue.call import Callback, End, Idempotency, Lease, Output, QueuedCall, Record
+from guesthouse.queue.call import Callback, Completion, End, Idempotency, Lease, Output, QueuedCall, Record
+from guesthouse.queue.changes import HOUR_MS, Changes, Kind
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
 from guesthouse.queue.counts import Counts
-from guesthouse.queue.ending import Settlement, cancel, drop, each, redrive, settle
-from guesthouse.queue.inserting import insert_calls, insert_records
-from guesthouse.queue.leasing import Taken, Wanted, hold, lease, take_back
+from guesthouse.queue.durable_store import StoredJournals
+from guesthouse.queue.leasing import Taken, Wanted, hold, take_back
 from guesthouse.queue.queue import ALL, FunctionKey, Page, QueueFull, Waiting
-from guesthouse.queue.rows import Code, NewCall, about_of, ending, new_call
+from guesthouse.queue.rows import Code, NewCall, about_of, completion_of, ending, new_call
+from guesthouse.queue.settlement import Settlement
 from guesthouse.queue.sweep import Kept, sweep
-from guesthouse.queue.unit import Unit, Value
-from guesthouse.storage.database import Connection, Database
+from guesthouse.queue.unit import Told, Unit, Value
+from guesthouse.storage.database import Connection, Database, rows
 from guesthouse.storage.errors import StorageFull
 from guesthouse.storage.space import FreeSpace
 
-HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
 Leases: TypeAlias = list[Lease]
-Places: TypeAlias = list[int]
-Results: TypeAlias = list[Any]  # here, for the class has a method of this name
 
 
-class Kind(Enum):
-    """What can be changed, in the order in which one unit of work does it."""
-
-    CANCEL = auto()
-    SETTLE = auto()
-    REDRIVE = auto()
-    DROP = auto()
-    DELIVERED = auto()
-    POSTPONE = auto()
-    ENQUEUE = auto()
-    WRITE = auto()
-    LEASE = auto()
-
-
-class StoredQueue:
+class StoredQueue(StoredJournals):
     """Calls, leases, records, answers and callbacks of one database, whose other users are told apart by `holder`.
 
     `space` says whether the disk has room for new work.
@@ -76,10 +59,12 @@ class StoredQueue:
         self._holder = holder or clock.random_bytes(8).hex()
         self._space = space or FreeSpace(database.directory, clock)
         self._lease_ms = self._config.lease_seconds * 1000
-        self._batches: Batches[Kind] = Batches(database, self._work, self._settled)
         self.counts = Counts(self._config)
         """What the queue of each function holds; for looking at, on the loop."""
-        self._turn_ms = database.read_sync(self.counts.read)
+        turn_ms = database.read_sync(self.counts.read)
+        self._changes = Changes(self._config, clock, self._holder, turn_ms)
+        self._batches: Batches[Kind] = Batches(database, self._changes.work, self._settled)
+        self._others: int | None = None
         self._held_ns: int | None = None
         self._noted_bytes = 0
 
@@ -107,7 +92,10 @@ class StoredQueue:
             if earlier is None:
                 raise
             return earlier
-        kept: str = await self._batches.add(Kind.ENQUEUE, new, new.size, begins=True)
+        stored = self._batches.add(Kind.ENQUEUE, new, new.size, begins=True, joins=True)
+        if stored.done():  # by an earlier run
+            self.counts.free(new.function, new.size)
+        kept: str = await stored
         return kept
 
     async def lease(
@@ -122,7 +110,8 @@ class StoredQueue:
         if self._stale():
             await self._hold()
         leases: Leases = []
-        wanted = Wanted(function, most, busy_keys, key_inflight, struck, self.counts.delayed(function))
+        timed = self.counts.delayed(function), self.counts.suspended(function)
+        wanted = Wanted(function, most, busy_keys, key_inflight, struck, *timed)
         asked: asyncio.Future[Taken] | None = None
         try:
             more = True
@@ -152,7 +141,9 @@ class StoredQueue:
 
     async def _hold(self) -> None:
         now_ns = self._clock.monotonic_ns()
-        await self._database.write(lambda connection: hold(self._unit(connection), self._holder, self._lease_ms))
+        await self._database.write(
+            lambda connection: hold(self._changes.unit(connection), self._holder, self._lease_ms)
+        )
         self._held_ns = now_ns
 
     def _stale(self) -> bool:
@@ -160,9 +151,15 @@ class StoredQueue:
         return self._held_ns is None or 3 * (self._clock.monotonic_ns() - self._held_ns) > self._lease_ms * 1_000_000
 
     async def succeed(
-        self, lease: Lease, record: Record, output: Output | None, callback: Callback | QueuedCall | None
+        self,
+        lease: Lease,
+        record: Record,
+        output: Output | None,
+        callback: Callback | QueuedCall | None,
+        completion: Completion | None = None,
+        segment: bytes = b"",
     ) -> None:
-        await self._end(End(lease, record, output, callback))
+        await self._end(End(lease, record, output, callback, completion, segment))
 
     async def succeed_all(self, ends: Sequence[End]) -> Sequence[GuesthouseError | None]:
         asked = [self._end(end) for end in ends]
@@ -177,31 +174,47 @@ class StoredQueue:
         return results
 
     async def bury(
-        self, lease: Lease, record: Record, output: Output | None, callback: Callback | QueuedCall | None
+        self,
+        lease: Lease,
+        record: Record,
+        output: Output | None,
+        callback: Callback | QueuedCall | None,
+        completion: Completion | None = None,
+        segment: bytes = b"",
     ) -> None:
-        await self._end(End(lease, record, output, callback), dead=True)
+        await self._end(End(lease, record, output, callback, completion, segment), dead=True)
 
     def _end(self, end: End, *, dead: bool = False) -> asyncio.Future[None]:
-        lease, record, output, follows = end[:4]
+        lease, record, output, follows, completion, segment = end
         written = ending(record, output, dead=dead)
         next_ = new_call(follows) if isinstance(follows, QueuedCall) else follows
-        size = written.kept + (next_.size if isinstance(next_, NewCall) else 0)
-        ended_ms = self._now_ms() if record.ended_ms is None else record.ended_ms
+        size = written.kept + len(segment) + (next_.size if isinstance(next_, NewCall) else 0)
         settlement = Settlement(
-            lease, written.code, ending=written, started_ms=record.started_ms, ended_ms=ended_ms, follows=next_
+            lease,
+            written.code,
+            ending=written,
+            started_ms=record.started_ms,
+            ended_ms=self._now_ms() if record.ended_ms is None else record.ended_ms,
+            follows=next_,
+            completion=completion or completion_of(record, output),
+            segment=segment,
         )
         return self._batches.add(Kind.SETTLE, settlement, size)
 
-    async def retry(self, lease: Lease, due_ms: int, record: Record) -> None:
+    async def retry(self, lease: Lease, due_ms: int, record: Record, segment: bytes = b"") -> None:
         code = Code.DELAYED if due_ms > self._now_ms() else Code.READY
-        settlement = Settlement(lease, code, about_of(record), due_ms, record.started_ms)
-        await self._batches.add(Kind.SETTLE, settlement)
+        settlement = Settlement(
+            lease, code, about_of(record), due_ms, record.started_ms, segment=segment, version=record.version or None
+        )
+        await self._batches.add(Kind.SETTLE, settlement, len(segment))
 
-    async def release(self, lease: Lease) -> None:
-        await self._batches.add(Kind.SETTLE, Settlement(lease, Code.READY, gives_back=True))
+    async def release(self, lease: Lease, segment: bytes = b"") -> None:
+        settlement = Settlement(lease, Code.READY, gives_back=True, segment=segment)
+        await self._batches.add(Kind.SETTLE, settlement, len(segment))
 
     async def cancel(self, id: str, record: Record) -> bool:
-        changed: bool = await self._batches.add(Kind.CANCEL, (id, ending(record, None), record.ended_ms))
+        wanted = (id, ending(record, None), record.ended_ms, completion_of(record, None))
+        changed: bool = await self._batches.add(Kind.CANCEL, wanted, joins=True)
         return changed
 
     async def recover(self) -> Sequence[str]:
@@ -214,9 +227,26 @@ class StoredQueue:
             count += len(await self._take_back("= ?", (self._holder,)))  # by the clock that does not jump
         return count
 
+    async def refresh(self) -> bool:
+        def look(connection: Connection) -> Counts | None:
+            version = rows(connection, "PRAGMA data_version")[0][0]  # of this connection: others have committed
+            if version == self._others:
+                return None
+            self._others = version
+            found = Counts(self._config)
+            found.read(connection)
+            return found
+
+        found = await self._database.write(look)
+        if found is None:
+            return False
+        new = [call for change in self._batches.pending for call in _calls_of(change)]
+        self.counts.become(found, [(call.function, call.size) for call in new])
+        return True
+
     async def _take_back(self, holders: str, values: tuple[Value, ...]) -> Sequence[str]:
         def work(connection: Connection) -> tuple[Sequence[str], Unit]:
-            unit = self._unit(connection)
+            unit = self._changes.unit(connection)
             return take_back(unit, holders, values), unit
 
         ids, unit = await self._database.write(work)
@@ -224,7 +254,7 @@ class StoredQueue:
         return ids
 
     async def waiting(self) -> Mapping[FunctionKey, Waiting]:
-        functions = [function for function, of in self.counts if of.queued]
+        functions = [function for function, of in self.counts if of.queued or of.suspended]
         now_ms = self._now_ms()
         times = await self._database.read(partial(records.waiting, functions=functions, now_ms=now_ms))
         return records.merged(self.counts, times)
@@ -248,8 +278,8 @@ class StoredQueue:
     async def list(self, wanted: Page = ALL) -> tuple[Sequence[Record], str | None]:
         return await self._database.read(partial(records.page, wanted=wanted))
 
-    async def redrive(self, id: str) -> None:
-        await self._batches.add(Kind.REDRIVE, id)
+    async def redrive(self, id: str, *, segment: bytes = b"", version: int | None = None) -> None:
+        await self._batches.add(Kind.REDRIVE, (id, segment, version), len(segment))
 
     async def drop(self, id: str) -> None:
         await self._batches.add(Kind.DROP, id)
@@ -264,7 +294,7 @@ class StoredQueue:
         )
 
         def work(connection: Connection) -> tuple[int, Unit]:
-            unit = self._unit(connection)
+            unit = self._changes.unit(connection)
             return sweep(unit, kept), unit
 
         count, unit = await self._database.write(work)
@@ -299,60 +329,26 @@ class StoredQueue:
     def _now_ms(self) -> int:
         return self._clock.wall_ns() // 1_000_000
 
-    def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, self._now_ms())
-
-    def _turn(self, unit: Unit) -> int:
-        """The place of a call that is due at once: behind all that came before it, also where the clock was put back."""
-        self._turn_ms = max(self._turn_ms, unit.now_ms)
-        return self._turn_ms
-
-    def _work(self, connection: Connection, changes: Sequence[Change[Kind]]) -> Done:
-        """Does changes, on the writer's thread: what ends work first, what begins it next, and who runs it last."""
-        unit = self._unit(connection)
-        places: dict[Kind, Places] = {}
-        for place, change in enumerate(changes):
-            places.setdefault(change.kind, []).append(place)
-        results: Results = [None] * len(changes)
-        for kind in Kind:
-            found = places.get(kind)
-            if found:
-                values = [changes[place].values for place in found]
-                for place, result in zip(found, self._do(unit, kind, values), strict=True):
-                    results[place] = result
-        return Done(results, unit.moves)
-
-    def _do(self, unit: Unit, kind: Kind, values: Sequence[Any]) -> Sequence[Any]:
-        """Does all changes of one kind; what each comes to."""
-        match kind:
-            case Kind.SETTLE:
-                return settle(unit, values, self._turn)
-            case Kind.ENQUEUE:
-                return insert_calls(unit, values, self._turn(unit), self._config.idempotency_hours * HOUR_MS)
-            case Kind.LEASE:
-                return [lease(unit, wanted, self._holder) for wanted in values]
-            case Kind.CANCEL:
-                return each(unit, cancel, values)
-            case Kind.REDRIVE:
-                return each(unit, redrive, [(value, self._turn(unit)) for value in values])
-            case Kind.DROP:
-                return each(unit, drop, values)
-            case Kind.WRITE:
-                insert_records(unit, [end for ended in values for end in ended])
-            case Kind.DELIVERED:
-                outbox.forget(unit.connection, values)
-            case Kind.POSTPONE:
-                outbox.postpone(unit.connection, values)
-        return [None] * len(values)
-
     def _settled(self, changes: Sequence[Change[Kind]], done: Done) -> None:
         """Counts what was committed, on the loop; a lease that nobody waits for any more is given back."""
         for change, result in zip(changes, done.results, strict=True):
-            if change.kind is Kind.ENQUEUE:
-                self.counts.free(change.values.function, change.values.size)
+            if change.begins:
+                self._free(_calls_of(change))
             elif isinstance(result, Taken) and change.future.done():
                 self._give_back(result.leases)
         self.counts.moved(done.moves)
+        for news in done.news:
+            if isinstance(news, Told):
+                self.on_completed(news.id, news.number)
+            else:
+                self.on_ready(news.function)
+
+
+def _calls_of(change: Change[Kind]) -> Sequence[NewCall]:
+    """Those that a change is about to write."""
+    if change.kind is Kind.ENQUEUE:
+        return (change.values,)
+    return change.values if change.kind is Kind.ENQUEUE_ALL else ()
 
 
 def _rest_of(wanted: Wanted, leases: Sequence[Lease]) -> Wanted:

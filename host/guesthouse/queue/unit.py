@@ -6,7 +6,7 @@ values, of which there are as many as a power of two so that the statement stays
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ import orjson
 from guesthouse.queue.queue import FunctionKey, UnknownInvocation
 from guesthouse.queue.rows import Code
 from guesthouse.storage.database import Connection, rows
+from guesthouse.storage.joined import alone
 
 ROWS_AT_ONCE: Final = 256
 """Rows of one statement: a prepared one is kept for each power of two up to it."""
@@ -31,6 +32,25 @@ class Move(NamedTuple):
     size: int = 0
     kept: int = 0
     """Of `new` where it ended, of `old` where it had ended before."""
+    grown: int = 0
+    """Bytes that were added to its size first: of its journal, and of what it was told."""
+
+
+class Told(NamedTuple):
+    """A future of an invocation has completed."""
+
+    id: str
+    """Of the invocation."""
+    number: int
+
+
+class Woken(NamedTuple):
+    """A call of a function is ready, because of something that happened to another one."""
+
+    function: FunctionKey
+
+
+News = Told | Woken
 
 
 class Found(NamedTuple):
@@ -42,16 +62,46 @@ class Found(NamedTuple):
     key: str | None
     size: int
     kept: int
+    durable: bool = False
+    exclusive: bool = False
+    parent: int | None = None
+    promise: int = 0
+    attached: int = 0
+    segments: int = 0
+    journal: int = 0
+    told: int = 0
+    counted: int = 0
+
+    @property
+    def request(self) -> int:
+        """Bytes of its request."""
+        return self.size - self.told - self.counted
 
 
 class Unit:
-    """A transaction's connection and moment, and the moves that it makes."""
+    """A transaction's connection and moment, the moves that it makes, and the news that there are of it."""
 
-    def __init__(self, connection: Connection, now_ms: int) -> None:
+    def __init__(self, connection: Connection, now_ms: int, turn: Callable[[int], int] = int) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.now_ms = now_ms
+        self._turn = turn
         self.moves: list[Move] = []
+        self.news: list[News] = []
+
+    @property
+    def turn_ms(self) -> int:
+        """The place of a call that is due at once."""
+        return self._turn(self.now_ms)
+
+    def alone(self, work: Callable[[], Any]) -> Any:
+        """What a part of this unit comes to, or the error that has undone that part and nothing else."""
+        moves, news = len(self.moves), len(self.news)
+        result = alone(self.connection, work)
+        if isinstance(result, BaseException):
+            del self.moves[moves:]
+            del self.news[news:]
+        return result
 
     def rows(self, query: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
@@ -64,11 +114,10 @@ class Unit:
 
     def find(self, id: str) -> Found:
         """The row of an invocation; raises `UnknownInvocation`."""
-        found = self.rows("SELECT seq, state, namespace, name, key, size, kept FROM invocations WHERE id = ?", (id,))
+        found = self.rows(f"SELECT {FOUND_COLUMNS} FROM invocations WHERE id = ?", (id,))
         if not found:
             raise UnknownInvocation(f"there is no invocation {id}")
-        seq, code, namespace, name, key, size, kept = found[0]
-        return Found(seq, Code(code), (namespace, name), key, size, kept)
+        return found_in(found[0])
 
     def move(self, seqs: Sequence[int], code: Code) -> None:
         """Gives rows another state."""
@@ -80,6 +129,18 @@ class Unit:
         """Deletes rows."""
         if seqs:
             self.execute(f"DELETE FROM {table} WHERE seq IN (SELECT value FROM json_each(?))", (listed(seqs),))
+
+
+FOUND_COLUMNS: Final = (
+    "seq, state, namespace, name, key, size, kept, durable, exclusive, parent, promise, attached, segments, journal, told,"
+    " counted"
+)
+
+
+def found_in(row: Sequence[Any]) -> Found:
+    """A row of `FOUND_COLUMNS`."""
+    seq, code, namespace, name, key, size, kept, durable, exclusive, *rest = row
+    return Found(seq, Code(code), (namespace, name), key, size, kept, bool(durable), bool(exclusive), *rest)
 
 
 def listed(values: Sequence[Any]) -> str:

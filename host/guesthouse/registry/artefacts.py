@@ -37,12 +37,12 @@ def ignore(name: str, reason: str) -> None:
     """The `Rejected` of those who only count."""
 
 
-def load_host_key(directory: Path, *, rejected: Rejected = ignore) -> bytes:
-    """The secret of this data directory, in its file `host.key`, made at the first use.
+def load_host_key(directory: Path, name: str = "host.key", *, rejected: Rejected = ignore) -> bytes:
+    """A secret of this data directory, in the file of this name, made at the first use.
 
-    A key that somebody else may have read or planted is replaced, which costs no more than compiling again.
+    A key that somebody else may have read or planted is replaced; for compiled code that costs no more than compiling again.
     """
-    path = directory / "host.key"
+    path = directory / name
     try:
         key = read_private(path, limit=KEY_BYTES)[1]
         if len(key) == KEY_BYTES:

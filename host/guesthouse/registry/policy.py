@@ -132,13 +132,26 @@ def read_policy(kind: type[Policy], written: Mapping[str, Any], place: str) -> P
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in written.items()
     }
-    required = [field.name for field in fields(kind) if field.default is MISSING and field.name not in values]
+    required = [
+        found.name
+        for found in fields(kind)
+        if found.default is MISSING and found.default_factory is MISSING and found.name not in values
+    ]
     if required:
         raise BadRequest(f"{place}: it lacks {required[0]!r}")
     try:
         return kind(**values)
     except TypeError as error:
         raise BadRequest(f"{place}: {error}") from None
+
+
+def read_durable(written: bool | Mapping[str, Any] | None) -> DurablePolicy | None:
+    """From a manifest's word `durable`: true, false, or a table of the words of `DurablePolicy`; raises `BadRequest`."""
+    if written is None or written is False:
+        return None
+    if written is not True and not isinstance(written, Mapping):
+        raise BadRequest("durable is true, false, or a table")
+    return read_policy(DurablePolicy, {} if written is True else written, "durable")
 
 
 def write_policy(policy: RetryPolicy | FlowPolicy | Schedule | DurablePolicy) -> dict[str, Any]:

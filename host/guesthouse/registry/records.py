@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from guesthouse.limits import Limits
@@ -33,6 +34,28 @@ def write_manifest(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def read_manifest(written: Mapping[str, Any]) -> Manifest:
+    """A manifest as `write_manifest` gave it; raises `ValueError`, `KeyError` or `TypeError` for what it did not give."""
+    grants = written["grants"]
+    durable = written.get("durable")
+    return Manifest(
+        description=written["description"],
+        environment=written["environment"],
+        limits=Limits().with_changes(written["limits"]),
+        grants=None if grants is None else frozenset(grants),
+        topics=frozenset(written.get("topics", ())),  # rows of version 0.1 have none of these
+        retry=read_policy(RetryPolicy, written.get("retry", {}), "retry"),
+        flow=read_policy(FlowPolicy, written.get("flow", {}), "flow"),
+        schedules=tuple(read_policy(Schedule, found, "schedule") for found in written.get("schedules", ())),
+        labels=written.get("labels", {}),
+        annotations=written.get("annotations", {}),
+        arguments=tuple(written.get("arguments", ())),
+        secrets=frozenset(written.get("secrets", ())),
+        durable=None if durable is None else read_policy(DurablePolicy, durable, "durable"),
+        image=written.get("image", ""),
+    )
+
+
 def to_row(deployment: Deployment) -> tuple[str | int, ...]:
     """The values of `COLUMNS`."""
     return (
@@ -52,8 +75,6 @@ def from_row(row: tuple[Any, ...]) -> Deployment:
     """The deployment of a row of `COLUMNS`; raises `StorageError` for one that this program cannot have written."""
     namespace, name, version, digest, kind, size, created_ms, manifest, imports = row
     try:
-        read = json.loads(manifest)
-        grants = read["grants"]
         return Deployment(
             namespace=namespace,
             name=name,
@@ -62,22 +83,7 @@ def from_row(row: tuple[Any, ...]) -> Deployment:
             kind=kind,
             size=size,
             created_ms=created_ms,
-            manifest=Manifest(
-                description=read["description"],
-                environment=read["environment"],
-                limits=Limits().with_changes(read["limits"]),
-                grants=None if grants is None else frozenset(grants),
-                topics=frozenset(read.get("topics", ())),  # rows of version 0.1 have none of these
-                retry=read_policy(RetryPolicy, read.get("retry", {}), "retry"),
-                flow=read_policy(FlowPolicy, read.get("flow", {}), "flow"),
-                schedules=tuple(read_policy(Schedule, found, "schedule") for found in read.get("schedules", ())),
-                labels=read.get("labels", {}),
-                annotations=read.get("annotations", {}),
-                arguments=tuple(read.get("arguments", ())),
-                secrets=frozenset(read.get("secrets", ())),
-                durable=None if (found := read.get("durable")) is None else read_policy(DurablePolicy, found, "durable"),
-                image=read.get("image", ""),
-            ),
+            manifest=read_manifest(json.loads(manifest)),
             imports=frozenset(json.loads(imports)),
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
-from guesthouse.errors import NotFound
+from guesthouse.errors import InputError, NotFound
 from guesthouse.registry.blobs import Blobs, FileBlobs, MemoryBlobs
 from guesthouse.registry.deployment import Deployment, Manifest, check_name
 from guesthouse.registry.records import COLUMNS, from_row, to_row
-from guesthouse.registry.retention import Removed, Retention, orphaned
+from guesthouse.registry.retention import NOTHING_PINNED, Pins, Removed, Retention, orphaned
 from guesthouse.storage.database import Connection, Database, rows
 from guesthouse.storage.files import FILE_STEPS, Steps, no_steps
 
@@ -28,6 +28,14 @@ Key: TypeAlias = tuple[str, str]
 
 STEPS = (*FILE_STEPS, "version inserted", "current flipped", "committed")
 """The steps of a deploy, in order: what a test may interrupt."""
+
+
+class StillNeeded(InputError):
+    """A function cannot be deleted while durable invocations have to end on versions of it."""
+
+    status = 409
+    problem_type = "still-needed"
+    title = "Invocations stand on versions of the function"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,8 @@ class Registry:
 
     Current versions are kept in memory: `get` is one look into a dict.  All methods may be called from any thread.
     `keep` bounds the versions of one function, none: all stay; the current one, a pinned one and those in use stay in
-    any case.  `removed` is told of each digest whose bytes were removed because no version names them any more.
+    any case.  `removed` is told of each digest whose bytes were removed because no version names them any more; `pins` says
+    which versions stored work stands on.
     """
 
     def __init__(
@@ -67,6 +76,7 @@ class Registry:
         *,
         keep: int | None = None,
         removed: Removed = lambda digest: None,
+        pins: Pins = NOTHING_PINNED,
         steps: Steps = no_steps,
     ) -> None:
         self._database = database
@@ -74,7 +84,8 @@ class Registry:
         self._steps = steps
         self._removed = removed
         self._blobs: Blobs = MemoryBlobs() if directory is None else FileBlobs(directory / "blobs")
-        self._retention = Retention(keep, self._remove)
+        self._pins = pins
+        self._retention = Retention(keep, self._remove, pins)
         self.revision = 0
         """Rises whenever the current version of a function may have changed."""
         self._states: dict[Key, FunctionState] = database.read_sync(_load)
@@ -165,16 +176,16 @@ class Registry:
         return self._database.write_sync(lambda c: self._insert(c, draft), committed=self._apply).result
 
     async def delete(self, namespace: str, name: str) -> bool:
-        """Deletes a function with all its versions; whether there was one."""
+        """Deletes a function with all its versions; whether there was one.  Raises `StillNeeded`."""
         if self.get(namespace, name) is None:
             return False
-        return (await self._database.write(lambda c: _delete(c, (namespace, name)), committed=self._apply)).result
+        return (await self._database.write(lambda c: self._delete(c, (namespace, name)), committed=self._apply)).result
 
     def delete_sync(self, namespace: str, name: str) -> bool:
         """As `delete`, for a thread that may block."""
         if self.get(namespace, name) is None:
             return False
-        return self._database.write_sync(lambda c: _delete(c, (namespace, name)), committed=self._apply).result
+        return self._database.write_sync(lambda c: self._delete(c, (namespace, name)), committed=self._apply).result
 
     async def pin(self, namespace: str, name: str, version: int | None) -> FunctionState:
         """Holds a function at one version while deploys go on, or lets it follow the latest again (`None`).
@@ -251,6 +262,14 @@ class Registry:
         connection.execute(query, (version, current.version, *key))
         state = FunctionState(current, found[0][0], version)
         return _Change(key, state, state)
+
+    def _delete(self, connection: Connection, key: Key) -> _Change[bool]:
+        """The one transaction of a delete."""
+        live = self._pins.live(connection, key)
+        if live:
+            which = "1 invocation stands" if live == 1 else f"{live} invocations stand"
+            raise StillNeeded(f"{which} on versions of {key[0]}/{key[1]}: let them end, or cancel them, first")
+        return _delete(connection, key)
 
     def _find(self, connection: Connection, key: Key, version: int) -> Deployment | None:
         """One version: the same object as long as it is current, for what was linked for it is known by that."""

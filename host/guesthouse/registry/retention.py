@@ -2,13 +2,15 @@
 
 Promises: a version that is current (pinned or not) or in use is kept, however old it is; bytes go only after the commit that
 took the last version that names them, and never while somebody who holds such a version could still read them.
-Whoever runs a version holds its `Deployment`, so an object that is alive is a version in use.
+Whoever runs a version holds its `Deployment`, so an object that is alive is a version in use; so is one that stored work
+stands on (`Pins`).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from guesthouse.errors import BadRequest
@@ -25,14 +27,27 @@ Removed = Callable[[str], None]
 """Removes what is kept for a digest."""
 
 
+class Pins(NamedTuple):
+    """What stored work stands on: asked in the transaction that would take it away, for one function."""
+
+    versions: Callable[[Connection, tuple[str, str]], Collection[int]]
+    """Versions that some of it has to end on, or could go on with."""
+    live: Callable[[Connection, tuple[str, str]], int]
+    """How much of it there is that goes on."""
+
+
+NOTHING_PINNED: Final = Pins(lambda connection, key: (), lambda connection, key: 0)
+
+
 class Retention:
     """The bookkeeping of one registry; `remove` deletes the bytes of a digest.  Safe to use from several threads."""
 
-    def __init__(self, keep: int | None, remove: Removed) -> None:
+    def __init__(self, keep: int | None, remove: Removed, pins: Pins = NOTHING_PINNED) -> None:
         if keep is not None and keep < LEAST:
             raise BadRequest(f"at least {LEAST} versions of a function have to be kept, not {keep}")
         self._keep = keep
         self._remove = remove
+        self._pins = pins
         self._held: WeakValueDictionary[int, Deployment] = WeakValueDictionary()
         self._orphans: set[str] = set()
         self._lock = threading.Lock()
@@ -54,6 +69,7 @@ class Retention:
         )
         old = rows(connection, query, (*key, *key, self._keep))
         used = {d.version for d in self._alive() if (d.namespace, d.name) == key} if old else set()
+        used.update(self._pins.versions(connection, key) if old else ())
         doomed = [(version, digest) for version, digest in old if version not in used]
         for version, _ in doomed:
             connection.execute("DELETE FROM versions WHERE namespace = ? AND name = ? AND version = ?", (*key, version))

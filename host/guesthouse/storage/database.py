@@ -18,6 +18,7 @@ import apsw
 
 from guesthouse.errors import GuesthouseError
 from guesthouse.storage.errors import StorageError, StorageFailed, failure, is_fatal, translated
+from guesthouse.storage.joined import JOINED, Joined
 from guesthouse.storage.schema import Connection, check, migrate
 from guesthouse.storage.writer import Unit, Writer
 
@@ -55,10 +56,12 @@ class Database:
 
     `upgrade=False` is for a process that runs beside the owner of the data directory: it refuses to change an older
     file.  `vfs` names the layer below SQLite, for tests that break the disk.  Raises `StorageError` where the file or
-    the SQLite library cannot be used.
+    the SQLite library cannot be used.  `writer` is who commits, which a simulation chooses.
     """
 
-    def __init__(self, path: Path | None, *, upgrade: bool = True, vfs: str = "") -> None:
+    def __init__(
+        self, path: Path | None, *, upgrade: bool = True, vfs: str = "", writer: Callable[..., Writer] = Writer
+    ) -> None:
         _check_library()
         self._path = path
         self._vfs = vfs
@@ -69,7 +72,7 @@ class Database:
         self._connection = self._open_first(upgrade)
         self._watch = self._open() if path is not None else None
         guard = self._memory_lock if path is None else contextlib.nullcontext()
-        self._writer = Writer(self._connection, guard, BUSY_TIMEOUT_MS)
+        self._writer = writer(self._connection, guard, BUSY_TIMEOUT_MS)
 
     @property
     def directory(self) -> Path | None:
@@ -105,9 +108,17 @@ class Database:
         transactions; what it raises undoes only its own changes and is raised here.  `committed` is called with the
         result on the writer's thread, in the order of the commits, before anybody is told: views in memory are kept in
         step there.  Cancelling the await does not cancel the write.  Raises `StorageFailed`, `StorageBusy` or
-        `StorageFull`.
+        `StorageFull`.  Honours `JOINED`.
         """
+        joined = JOINED.get()
+        if joined is not None:
+            stored = joined.stored()
+            if stored is not None:
+                found: T = stored[0]
+                return found
         loop = asyncio.get_running_loop()
+        if joined is not None:
+            work, committed = _with(work, joined), _telling(committed, joined, loop)
         future: asyncio.Future[T] = loop.create_future()
         self._writer.put(Unit(work, committed, future, loop))
         return await future
@@ -239,6 +250,31 @@ class Database:
         if self._path is not None and connection.pragma("journal_mode") != "wal":
             raise StorageError(f"the file system of {self._path} cannot hold a write-ahead log")
         return connection
+
+
+def _with(work: Callable[[Connection], T], joined: Joined) -> Callable[[Connection], T]:
+    """`work`, followed by what has to be stored with its result."""
+
+    def both(connection: Connection) -> T:
+        result = work(connection)
+        joined.store(connection, result)
+        return result
+
+    return both
+
+
+def _telling(
+    committed: Callable[[T], None] | None, joined: Joined, loop: asyncio.AbstractEventLoop
+) -> Callable[[T], None]:
+    """`committed`, followed by what `joined` is told, which is on its way before whoever asked for the unit is."""
+
+    def both(result: T) -> None:
+        if committed is not None:
+            committed(result)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody goes on there
+            loop.call_soon_threadsafe(joined.committed, result)
+
+    return both
 
 
 def rows(connection: Connection, query: str, values: Sequence[str | bytes | int | None] = ()) -> list[tuple[Any, ...]]:

@@ -182,6 +182,89 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX idempotency_by_expiry ON idempotency (expires_ms);
     """,
+    """
+    ALTER TABLE invocations ADD COLUMN durable   INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocations ADD COLUMN exclusive INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocations ADD COLUMN version   INTEGER;
+    ALTER TABLE invocations ADD COLUMN parent    INTEGER;
+    ALTER TABLE invocations ADD COLUMN promise   INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocations ADD COLUMN attached  INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocations ADD COLUMN segments  INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocations ADD COLUMN journal   INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocations ADD COLUMN counted   INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE invocations ADD COLUMN told      INTEGER NOT NULL DEFAULT 0;
+    -- durable: 1 has a journal and can be suspended; exclusive: 1 runs alone with its key; version: what it has to end on;
+    -- parent, promise: the row, and the number of its future, that the end completes; attached: how many others wait for
+    -- that end; segments, journal: of its journal, how many and how many bytes (at the end, with its request); counted: those
+    -- that are in size already; told: the bytes of its completions, which are in size too.  The state -1 is suspended; due_ms is
+    -- 1 << 53 then where no time was set.
+    CREATE INDEX invocations_children ON invocations (parent) WHERE parent IS NOT NULL AND state < 5;
+    CREATE INDEX invocations_pinned ON invocations (namespace, name, version, state)
+        WHERE version IS NOT NULL AND state < 6;
+    CREATE INDEX invocations_journals ON invocations (ended_ms) WHERE journal > 0 AND state > 5;
+
+    CREATE TABLE journals (
+        seq     INTEGER NOT NULL,  -- of the invocation
+        number  INTEGER NOT NULL,  -- from 0
+        segment BLOB    NOT NULL,
+        PRIMARY KEY (seq, number)
+    ) STRICT;
+
+    CREATE TABLE completions (  -- what a live durable invocation is told
+        seq     INTEGER NOT NULL,  -- of the invocation
+        number  INTEGER NOT NULL,  -- of its future; 0: it was cancelled
+        outcome INTEGER NOT NULL,  -- 0 ok, 1 failed, 2 cancelled
+        code    INTEGER NOT NULL,
+        value   BLOB    NOT NULL,
+        PRIMARY KEY (seq, number)
+    ) STRICT;
+
+    CREATE TABLE waits (  -- what is still missing for a suspended invocation to go on; NULL: that is not waited for
+        seq      INTEGER PRIMARY KEY,
+        oks      INTEGER,
+        failures INTEGER,
+        ends     INTEGER
+    ) STRICT;
+
+    CREATE TABLE waited (  -- the futures that count for that, as ranges that do not overlap
+        seq   INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        last  INTEGER NOT NULL,
+        PRIMARY KEY (seq, first)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE attached (  -- futures, beside its parent's, that the end of an invocation completes
+        seq    INTEGER NOT NULL,  -- of the invocation
+        owner  INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (seq, owner, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX attached_by_owner ON attached (owner);
+
+    CREATE TABLE key_locks (
+        namespace TEXT    NOT NULL,
+        name      TEXT    NOT NULL,
+        key       TEXT    NOT NULL,
+        seq       INTEGER NOT NULL UNIQUE,  -- of the exclusive invocation that has begun and has not ended
+        PRIMARY KEY (namespace, name, key)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE keyed_state (
+        namespace TEXT    NOT NULL,
+        name      TEXT    NOT NULL,
+        key       TEXT    NOT NULL,
+        item      TEXT    NOT NULL,
+        value     BLOB    NOT NULL,
+        PRIMARY KEY (namespace, name, key, item)
+    ) STRICT;
+
+    CREATE TABLE keyed_totals (
+        namespace TEXT    NOT NULL,
+        name      TEXT    NOT NULL,
+        size      INTEGER NOT NULL,  -- bytes that the state of its keys is taken to cost
+        PRIMARY KEY (namespace, name)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

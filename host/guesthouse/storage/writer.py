@@ -82,6 +82,10 @@ class Writer:
         self._closing = False
         self._door = threading.Lock()
         connection.set_wal_hook(self._note_wal_pages)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Starts the thread; a simulation puts itself in its place."""
         self._thread = threading.Thread(target=self._run, name="guesthouse-writer", daemon=True)
         self._thread.start()
 
@@ -130,16 +134,19 @@ class Writer:
         open_ = True
         while open_:
             batch, open_ = self._collect()
-            if not batch:
-                continue
-            try:
-                with self._guard:
-                    self._commit(batch)
-            except BaseException as error:
-                self._abandon(batch, error)
-            _deliver(batch)
-            self._checkpoint_if_due()
+            if batch:
+                self._do(batch)
         self._checkpoint_at_end()
+
+    def _do(self, batch: list[Unit]) -> None:
+        """Commits a batch and tells everybody."""
+        try:
+            with self._guard:
+                self._commit(batch)
+        except BaseException as error:
+            self._abandon(batch, error)
+        _deliver(batch)
+        self._checkpoint_if_due()
 
     def _collect(self) -> tuple[list[Unit], bool]:
         """All units that are queued, waiting for the first, and whether more can follow."""

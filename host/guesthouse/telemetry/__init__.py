@@ -6,11 +6,13 @@ bound.
 
 from __future__ import annotations
 
+from guesthouse.telemetry.durable import DurableCounts
 from guesthouse.telemetry.hostlog import configure_logging, logger
 from guesthouse.telemetry.metrics import Metrics, Recorder
 from guesthouse.telemetry.records import Entry, FunctionLog, FunctionLogs, InvocationLog, LogRecord, Selection
 
 __all__ = [
+    "DurableCounts",
     "Entry",
     "FunctionLog",
     "FunctionLogs",

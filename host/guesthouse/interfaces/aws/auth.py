@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import BadRequest
 from guesthouse.interfaces.aws.base import Client, CredentialsProvider
-from guesthouse.interfaces.base import Effect, Interface, host_call
+from guesthouse.interfaces.base import Interface, host_call
 from guesthouse.interfaces.patterns import check_pattern, is_granted
 from guesthouse.net.aws import Credentials, check_region
 from guesthouse.net.aws_failures import UNAUTHORIZED, AwsFailure
@@ -55,40 +55,50 @@ class AwsAuthInterface(Interface):
         if not pattern.startswith("arn:"):
             raise BadRequest(f"the grant {self.name}:{pattern}: write {self.name}:{how}")
 
-    @host_call(AUTH, "provider", Effect.READ)
-    @host_call(AUTH_V1, "provider", Effect.READ)
+    @host_call(AUTH, "provider")
+    @host_call(AUTH_V1, "provider")
     async def provider(
         self, invocation: Invocation, authorization: tuple[str, Any], region: str
     ) -> Ok[CredentialsProvider] | Err[tuple[str, str]]:
-        """A provider for these credentials; a role is assumed at once, so that the guest learns what stands in the way."""
+        """A provider for these credentials; a role is assumed at once, so that the guest learns what stands in the way.
+
+        What that was is observed; what the guest brought along to prove who it is reaches no journal.
+        """
         case, given = authorization
+        own = Credentials(given.access_key_id, given.secret_access_key) if case == "hardcoded" else None
+        provider = CredentialsProvider(self._clients, region, own, "" if own is not None else given.role_arn)
+        refused = await invocation.observe_later("aws-auth provider", lambda: self._refusal(invocation, provider, own))
+        return Ok(provider) if refused is None else Err((UNAUTHORIZED, refused))
+
+    async def _refusal(
+        self, invocation: Invocation, provider: CredentialsProvider, own: Credentials | None
+    ) -> str | None:
+        """Why these credentials cannot be used."""
         try:
             await self._clients.available()
-            if not check_region(region):
+            if not check_region(provider.region):
                 raise AwsFailure(UNAUTHORIZED, "this is not a region: small letters, digits and hyphens")
-            if case == "hardcoded":
-                keys = _keys(given.access_key_id, given.secret_access_key)
-                return Ok(CredentialsProvider(self._clients, region, keys))
-            provider = CredentialsProvider(self._clients, region, role_arn=self._allowed(invocation, given.role_arn))
-            await provider.credentials()
+            if own is not None:
+                _check_keys(own)
+            else:
+                self._check_allowed(invocation, provider.role_arn)
+                await provider.credentials()
         except AwsFailure as failure:
-            return Err((UNAUTHORIZED, str(failure)))
-        return Ok(provider)
+            return str(failure)
+        return None
 
     @host_call(DDB_V1, "[constructor]client")
     def client(self, invocation: Invocation, credentials: CredentialsProvider) -> Client:
         """A DynamoDB client of the older generation: its crates make one of each provider, whatever the guest is granted."""
         return Client(credentials)
 
-    def _allowed(self, invocation: Invocation, role_arn: str) -> str:
+    def _check_allowed(self, invocation: Invocation, role_arn: str) -> None:
         if not is_granted(invocation, self.name, role_arn):
             raise AwsFailure(UNAUTHORIZED, f"this function was not granted {self.name}:{role_arn}")
-        return role_arn
 
 
-def _keys(access_key_id: str, secret_access_key: str) -> Credentials:
-    if not _KEY_ID.match(access_key_id):
+def _check_keys(keys: Credentials) -> None:
+    if not _KEY_ID.match(keys.access_key_id):
         raise AwsFailure(UNAUTHORIZED, "the access key id must be 1 to 128 visible ASCII characters")
-    if not 1 <= len(secret_access_key) <= MOST_SECRET:
+    if not 1 <= len(keys.secret_access_key) <= MOST_SECRET:
         raise AwsFailure(UNAUTHORIZED, f"the secret access key must be 1 to {MOST_SECRET} characters")
-    return Credentials(access_key_id, secret_access_key)

@@ -6,7 +6,7 @@ failure is a case of the interface's error variant.  Must not know any single se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from guesthouse.engine.values import Err
@@ -42,6 +42,11 @@ class CredentialsProvider:
         secret = (self.role_arn,) if own is None else (own.access_key_id, own.secret_access_key)
         return (self.region, *secret)
 
+    def packed(self) -> list[str]:
+        """As `identity`, without anything secret."""
+        own = self._hardcoded
+        return [self.region, self.role_arn if own is None else own.access_key_id]
+
     async def credentials(self) -> Credentials:
         """What to sign with now: credentials of a role are renewed when it is time; raises `AwsFailure`."""
         if self._hardcoded is not None:
@@ -56,6 +61,10 @@ class Client:
 
     def __init__(self, provider: CredentialsProvider) -> None:
         self.provider = provider
+
+    def packed(self) -> list[str]:
+        """Who it is, without anything secret: journals compare it."""
+        return self.provider.packed()
 
 
 class AwsInterface(Interface):
@@ -78,6 +87,15 @@ class AwsInterface(Interface):
         """Raises `AwsFailure` for what the deployment was not granted."""
         if not is_granted(invocation, self.name, wanted):
             raise AwsFailure(UNAUTHORIZED, f"this function was not granted {self.name}:{wanted}")
+
+    def place(self, invocation: Invocation, function: str, args: Sequence[Any]) -> str | None:
+        """The name by which services are known: `lambda.eu-central-1.amazonaws.com`."""
+        client: Client = args[0]
+        return f"{self.service}.{client.provider.region}.amazonaws.com"
+
+    def cut_off(self, interface: str, function: str) -> Err[tuple[str, str | None]]:
+        """A failure of no kind of its own."""
+        return Err(("other", "the host ended while the call was under way; it was perhaps done"))
 
     async def call(
         self,

@@ -7,7 +7,7 @@ no more than `limit` bytes ever accepted from a source.  Must not know what the 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from guesthouse.errors import BodyTooLarge, GuesthouseError, Unavailable
 
@@ -21,6 +21,14 @@ class StreamFailed(Unavailable):
     def __init__(self, message: str, *, timed_out: bool = False) -> None:
         super().__init__(message)
         self.timed_out = timed_out
+
+
+class Tape(Protocol):
+    """Where a journal notes what arrives."""
+
+    stream: int
+
+    def note(self, data: bytes | None, failure: tuple[bool, str] | None = None) -> None: ...
 
 
 class Buffer:
@@ -100,12 +108,8 @@ class Buffer:
                 self._accept(await self._source.__anext__())
             except StopAsyncIteration:
                 self.close()
-            except TimeoutError:
-                self._fail(StreamFailed("the body did not arrive in time", timed_out=True))
-            except GuesthouseError as error:
-                self._fail(error)
-            except OSError as error:
-                self._fail(StreamFailed(f"the body broke off: {error.strerror or type(error).__name__}"))
+            except (GuesthouseError, OSError) as error:
+                self._fail(_failure(error))
             except BaseException:  # cancelled in the middle: what follows must not look like a regular end
                 self._fail(StreamFailed("reading the body was cancelled"))
                 raise
@@ -117,6 +121,48 @@ class Buffer:
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close()
+
+    # -- for journals
+
+    @property
+    def stream(self) -> int:
+        """The number by which a journal knows what arrives; 0: none does."""
+        return getattr(self._source, "stream", 0)
+
+    async def settle(self) -> None:
+        """Waits until nothing more will arrive; what is there by then can be read, and why it broke off is told after it."""
+        pieces: list[bytes] = []
+        while await self.fill():
+            pieces.append(self.take())
+        self._data, self._at = pieces[0] if len(pieces) == 1 else b"".join(pieces), 0
+
+    def packed(self) -> Any:
+        """As a journal can hold it: its bytes; with why it broke off; or by which number its pieces are known."""
+        if self._source is not None:
+            return {"stream": self.stream}
+        data = self._data[self._at :] if self._at else self._data
+        return data if self.failure is None else [data, *_told(self.failure)]
+
+    @classmethod
+    def unpacked(cls, plain: Any) -> Buffer:
+        """The buffer that was packed; one of pieces has to be given them (`play`)."""
+        if isinstance(plain, bytes):
+            return cls(plain)
+        if isinstance(plain, dict):
+            return cls(source=_Played(plain["stream"]))
+        data, timed_out, text = plain
+        made = cls(data)
+        made.failure = StreamFailed(text, timed_out=timed_out)
+        return made
+
+    def tape(self, tape: Tape) -> None:
+        """Has everything noted that arrives from now on."""
+        if self._source is not None:
+            self._source = _Taped(self._source, tape)
+
+    def play(self, pieces: AsyncIterator[Any]) -> None:
+        """Has the pieces arrive that were noted."""
+        self._source = _Played(self.stream, pieces)
 
     def _accept(self, chunk: bytes) -> None:
         if self._left is not None:
@@ -132,6 +178,62 @@ class Buffer:
     def _fail(self, error: GuesthouseError) -> None:
         self.failure = error
         self.close()
+
+
+def _told(failure: GuesthouseError) -> tuple[bool, str]:
+    """What a guest can learn of a failure: whether it took too long, and the text."""
+    return isinstance(failure, StreamFailed) and failure.timed_out, failure.public
+
+
+def _failure(error: GuesthouseError | OSError) -> GuesthouseError:
+    """Why a source broke off."""
+    if isinstance(error, GuesthouseError):
+        return error
+    if isinstance(error, TimeoutError):
+        return StreamFailed("the body did not arrive in time", timed_out=True)
+    return StreamFailed(f"the body broke off: {error.strerror or type(error).__name__}")
+
+
+class _Taped(AsyncIterator[bytes]):
+    """A source of which everything is noted."""
+
+    def __init__(self, source: AsyncIterator[bytes], tape: Tape) -> None:
+        self._source = source
+        self._tape = tape
+        self.stream = tape.stream
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece = await anext(self._source)
+        except StopAsyncIteration:
+            self._tape.note(None)
+            raise
+        except (GuesthouseError, OSError) as error:
+            failure = _failure(error)
+            self._tape.note(None, _told(failure))
+            raise failure from None
+        self._tape.note(piece)
+        return piece
+
+
+class _Played(AsyncIterator[bytes]):
+    """The pieces that a journal has noted, as a source."""
+
+    def __init__(self, stream: int, pieces: AsyncIterator[Any] | None = None) -> None:
+        self.stream = stream
+        self._pieces = pieces
+
+    async def __anext__(self) -> bytes:
+        piece = None if self._pieces is None else await anext(self._pieces)
+        if piece is None:
+            raise StreamFailed("the body was not recorded")
+        if piece.data is not None:
+            data: bytes = piece.data
+            return data
+        if piece.failure is None:
+            raise StopAsyncIteration
+        timed_out, text = piece.failure
+        raise StreamFailed(text, timed_out=timed_out)
 
 
 def peek(data: Data) -> bytes | None:

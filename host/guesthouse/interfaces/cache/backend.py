@@ -74,6 +74,14 @@ class CacheBackend(Protocol):
     """What whoever calls has to keep to; lengths and sizes of lists are seen to here."""
 
     @property
+    def transactional(self) -> bool:
+        """Whether changes are units of work on the host's own database, with plain results."""
+
+    @property
+    def lasting(self) -> bool:
+        """Whether items outlive the host's process."""
+
+    @property
     def counts(self) -> Counts:
         """What happened so far."""
 

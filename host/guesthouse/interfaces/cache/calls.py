@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -24,6 +24,7 @@ from guesthouse.net.failures import ConnectTimeout, Timeout
 if TYPE_CHECKING:
     from guesthouse.interfaces.cache.backend import CacheBackend
     from guesthouse.interfaces.invocation import Invocation
+    from guesthouse.registry.deployment import Deployment
 
 CacheError: TypeAlias = "tuple[str, str | None]"
 Shape: TypeAlias = Callable[[Any, Data], Any]
@@ -46,9 +47,18 @@ class CacheCalls(Interface):
 
     def __init__(self, backend: CacheBackend) -> None:
         self._backend = backend
+        self.transactional = backend.transactional
         self._limits = backend.limits
         self._most_key_bytes = self._limits.key_bytes
         self._most_ttl_ms = self._limits.ttl_ms
+
+    def check_durable(self, deployment: Deployment, imports: Collection[tuple[str, str]]) -> None:
+        """After a crash the guest goes on with what it had stored: it has to be there."""
+        if not self._backend.lasting:
+            raise BadRequest(
+                "the function cannot be durable: it uses the cache, which this host has in memory; "
+                "make the cache persistent, or use a Valkey server"
+            )
 
     def _key(self, key: Data) -> bytes:
         """A key's bytes; raises `Arriving`, or `OverLimit` for one that is too long."""

@@ -62,6 +62,9 @@ class ListEntry:
 class MemoryCache:
     """Items in memory, at most `capacity` bytes of them by their own count: contents, keys, and a share for each."""
 
+    transactional = False
+    lasting = False
+
     def __init__(self, clock: Clock, capacity: int = DEFAULT_CAPACITY, limits: CacheLimits | None = None) -> None:
         self._now = clock.monotonic_ns
         self.limits = limits or CacheLimits()

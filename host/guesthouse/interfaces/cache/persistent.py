@@ -39,6 +39,9 @@ T = TypeVar("T")
 class PersistentCache:
     """Items in `database`, at most `capacity` bytes of them by their own count; all calls answer with coroutines."""
 
+    transactional = True
+    lasting = True
+
     def __init__(self, database: Database, clock: Clock, capacity: int, limits: CacheLimits | None = None) -> None:
         self._database = database
         self._now = clock.wall_ns
@@ -117,7 +120,7 @@ class PersistentCache:
 
         popped = await self._change(work)
         self.counts.seen(popped is not None)
-        return popped
+        return None if popped is None else Popped(*popped)  # a plain tuple where a journal has answered
 
     async def erase(self, namespace: str, key: bytes, ranges: Sequence[Range] | None) -> int | None:
         def work(tables: Tables, row: Row) -> int:

@@ -43,6 +43,9 @@ log = logger("cache")
 class ValkeyCache:
     """Items under keys `guesthouse:NAMESPACE:KEY` of the server that `client` leads to; all calls wait for it."""
 
+    transactional = False
+    lasting = True
+
     def __init__(self, client: ValkeyClient, limits: CacheLimits | None = None) -> None:
         self._client = client
         self.limits = limits or CacheLimits()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import Trap
-from guesthouse.interfaces.base import Effect, Interface, host_call
+from guesthouse.interfaces.base import Interface, host_call
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation
@@ -80,7 +80,7 @@ class DetachedInterface(Interface):
         invocation.closers.append(lambda: self._lose(invocation, tasks))
         return tasks
 
-    @host_call(TASKS, "queue", Effect.WRITE)
+    @host_call(TASKS, "queue")
     def queue(self, invocation: Invocation, name: str) -> Done:
         """Registers a task."""
         tasks: Tasks = invocation.state(self)
@@ -93,7 +93,7 @@ class DetachedInterface(Interface):
         tasks.queued.append(name)
         return Ok()
 
-    @host_call(TASKS, "begin", Effect.WRITE)
+    @host_call(TASKS, "begin")
     def begin(self, invocation: Invocation) -> None:
         """Begins the next task."""
         tasks: Tasks = invocation.state(self)
@@ -105,7 +105,7 @@ class DetachedInterface(Interface):
             raise Trap("a detached task began that was not queued", "detached")
         tasks.running = tasks.queued.popleft()
 
-    @host_call(TASKS, "end", Effect.WRITE)
+    @host_call(TASKS, "end")
     def end(self, invocation: Invocation, outcome: Done) -> None:
         """Ends the task at work."""
         tasks: Tasks = invocation.state(self)
@@ -126,7 +126,7 @@ class DetachedInterface(Interface):
         lost = list(tasks.queued) if tasks.running is None else [tasks.running, *tasks.queued]
         tasks.running = None
         tasks.queued.clear()
-        if lost:
+        if lost and not invocation.interrupted:
             self._end(invocation, tasks, lost, "lost")
             more = f" and {len(lost) - MOST_NAMED} more" if len(lost) > MOST_NAMED else ""
             invocation.log.write("error", f"detached tasks lost: {', '.join(islice(lost, MOST_NAMED))}{more}", "system")

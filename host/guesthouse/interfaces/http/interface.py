@@ -1,13 +1,14 @@
 """`HttpInterface`: both generations of the guest's HTTP client on one `OutboundClient`.
 
 Promises: every HTTP status is a response; every failure is an error value with stable words, never a trap; the guest's
-grants, limits and deadline bound each request.  Must not know of sockets, names or addresses.
+grants, limits and deadline bound each request; one of a durable function that may change something carries a key by which its
+server can tell a repetition.  Must not know of sockets, names or addresses.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
@@ -20,7 +21,8 @@ from guesthouse.interfaces.http.errors import WitError, error_1_0, error_1_1
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.patterns import is_granted
 from guesthouse.net.client import OutboundClient, OutboundRequest
-from guesthouse.net.failures import OutboundError, Timeout, Unsigned
+from guesthouse.net.destination import parse_url
+from guesthouse.net.failures import Interrupted, OutboundError, Timeout, Unsigned
 from guesthouse.net.policy import HostRule, parse_rules
 from guesthouse.net.signing import Role, Secret
 from guesthouse.net.slots import Allowance
@@ -29,6 +31,11 @@ from guesthouse.telemetry import logger
 HTTP_1_0 = "momento:http/http@1.0.0"
 HTTP_1_1 = "momento:http/http@1.1.0"
 HTTP_OLD = "momento:host/http@1.0.0"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing (RFC 9110, 9.2.1): a request is repeated, whoever it goes to."""
+IDEMPOTENCY_KEY = "Idempotency-Key"
+NOT_DONE = frozenset({408, 429, *range(500, 600)})
+"""Statuses of requests that may succeed later."""
 ROLES = "aws-auth"
 """The word in grants for AWS roles."""
 
@@ -76,6 +83,25 @@ class HttpInterface(Interface):
     def check_grant(self, pattern: str) -> None:
         """`[METHODS ][scheme://]host[:port]`, as hosts are allowed in the configuration."""
         HostRule.parse(pattern)
+
+    def failed(self, function: str, result: Any) -> bool:
+        """An error, or a status that says to come back later."""
+        return type(result) is Err or result.value.status in NOT_DONE
+
+    def place(self, invocation: Invocation, function: str, args: Sequence[Any]) -> str | None:
+        """The host of a request that may change something; `None` for any other, and for a URL that is none."""
+        request = args[0]
+        if getattr(request, "verb", function).upper() in SAFE:
+            return None
+        try:
+            return parse_url(request.url).host
+        except OutboundError:
+            return None
+
+    def cut_off(self, interface: str, function: str) -> Result:
+        """A connection that was interrupted."""
+        failure = Interrupted("the host ended while the request was under way; it was perhaps done")
+        return Err(error_1_1(failure) if interface == HTTP_1_1 else error_1_0(failure))
 
     def open(self, invocation: Invocation) -> Allowance:
         """What one invocation may send."""
@@ -163,7 +189,7 @@ class HttpInterface(Interface):
         return OutboundRequest(
             method,
             request.url,
-            request.headers,
+            _headers(invocation, method, request.headers),
             body,
             (deployment.namespace, deployment.name),
             bound,
@@ -172,6 +198,16 @@ class HttpInterface(Interface):
             None if granted is None else parse_rules(granted),
             _authorization(invocation, request),
         )
+
+
+def _headers(invocation: Invocation, method: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The guest's, with a key of a durable function's where it has none of its own."""
+    journal = invocation.journal
+    if journal is None or not journal.durable or method.upper() in SAFE:
+        return headers
+    if any(name.lower() == IDEMPOTENCY_KEY.lower() for name, _ in headers):
+        return headers
+    return [*headers, (IDEMPOTENCY_KEY, journal.idempotency_key())]
 
 
 def _authorization(invocation: Invocation, request: Request) -> Secret | Role | None:

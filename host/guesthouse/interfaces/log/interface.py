@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import BadRequest, GuesthouseError
-from guesthouse.interfaces.base import Effect, Interface, host_call
+from guesthouse.interfaces.base import Interface, host_call
 from guesthouse.interfaces.log.destinations import LogDestination, Publish, Route, Routes, TopicDestination
 from guesthouse.interfaces.patterns import check_pattern, is_granted
 from guesthouse.interfaces.topic.broker import MOST_MESSAGE_BYTES
@@ -75,10 +75,26 @@ class LogInterface(Interface):
         if self._cloudwatch is not None:
             await self._cloudwatch.close()
 
-    @host_call(LOGGING, "configure-logging", Effect.WRITE)
-    @host_call(LOGGING_V1, "configure-logging", Effect.WRITE)
+    @host_call(LOGGING, "configure-logging")
+    @host_call(LOGGING_V1, "configure-logging")
     def configure_logging(self, invocation: Invocation, inputs: Sequence[Input]) -> Configured | Awaitable[Configured]:
         """Adds destinations, all or none; those of the first call also get the host's records from before it."""
+        refused = invocation.observe("log destinations", lambda: self._refusal(invocation, inputs))
+        if refused is not None:
+            return Err(("auth", refused))
+        if any(kind == "cloudwatch" for _, _, (kind, _) in inputs):
+            return self._configure_opened(invocation, inputs)
+        return self._add(invocation, [self._topic(invocation, *where) for _, _, (_, where) in inputs], inputs)
+
+    @host_call(LOGGING, "log")
+    @host_call(LOGGING_V1, "log")
+    def log(self, invocation: Invocation, text: str, level: str) -> None:
+        """One record of the guest; one of level `off` is none."""
+        if level != "off":
+            invocation.log.write(level, text, "guest")
+
+    def _refusal(self, invocation: Invocation, inputs: Sequence[Input]) -> str | None:
+        """Why these cannot be destinations."""
         routes: Routes = invocation.state(self)
         try:
             if len(routes.all) + len(inputs) > MOST_DESTINATIONS:
@@ -86,17 +102,8 @@ class LogInterface(Interface):
             for _, _, (kind, where) in inputs:
                 self._check(invocation, kind, where)
         except BadRequest as refused:
-            return Err(("auth", str(refused)))
-        if any(kind == "cloudwatch" for _, _, (kind, _) in inputs):
-            return self._configure_opened(invocation, inputs)
-        return self._add(invocation, [self._topic(invocation, *where) for _, _, (_, where) in inputs], inputs)
-
-    @host_call(LOGGING, "log", Effect.WRITE)
-    @host_call(LOGGING_V1, "log", Effect.WRITE)
-    def log(self, invocation: Invocation, text: str, level: str) -> None:
-        """One record of the guest; one of level `off` is none."""
-        if level != "off":
-            invocation.log.write(level, text, "guest")
+            return str(refused)
+        return None
 
     def _check(self, invocation: Invocation, kind: str, where: Any) -> None:
         if kind == "topic":
@@ -122,19 +129,30 @@ class LogInterface(Interface):
         return TopicDestination(self._publish, invocation.deployment.namespace, topic, self._topic_bytes)
 
     async def _configure_opened(self, invocation: Invocation, inputs: Sequence[Input]) -> Configured:
-        assert self._cloudwatch is not None
-        destinations = []
+        destinations: list[LogDestination] = []
+        failed = None
         try:
             for _, _, (kind, where) in inputs:
-                if kind == "topic":
-                    destinations.append(self._topic(invocation, *where))
-                    continue
-                role, group = where
-                region, name = GROUP.match(group).groups()  # type: ignore[union-attr]  # was checked
-                destinations.append(await self._cloudwatch.open(invocation, role, name, region))
+                opened = self._topic(invocation, *where) if kind == "topic" else await self._group(invocation, *where)
+                destinations.append(opened)
         except GuesthouseError as error:
-            return Err(("auth", str(error)))
+            failed = str(error)
+        told = invocation.observe("log groups", lambda: failed)
+        if told is not None:
+            return Err(("auth", told))
+        if (
+            failed is not None
+        ):  # what an earlier run could open: the guest was told that all is well, and logs go nowhere
+            return self._add(invocation, (), ())
         return self._add(invocation, destinations, inputs)
+
+    async def _group(self, invocation: Invocation, role: str, group: str) -> LogDestination:
+        if self._cloudwatch is None:
+            raise BadRequest("this host has no AWS")
+        named = GROUP.match(group)
+        if named is None:
+            raise BadRequest("this is no name of a log group")
+        return await self._cloudwatch.open(invocation, role, named[2], named[1])
 
     def _add(
         self, invocation: Invocation, destinations: Sequence[LogDestination], inputs: Sequence[Input]

@@ -42,6 +42,7 @@ class SpawnInterface(Interface):
     """`spawn` of both generations.  A grant may name functions: `spawn:fill` or `spawn:job-*`."""
 
     name = "spawn"
+    transactional = True  # an accepted run is a row
 
     def __init__(self, spawner: Spawner) -> None:
         self._spawner = spawner

@@ -33,12 +33,15 @@ class TokenInterface(Interface):
     def __init__(self, tokens: DisposableTokens) -> None:
         self._tokens = tokens
 
-    @host_call(TOKEN, "generate-disposable-token", Effect.WRITE)
-    @host_call(TOKEN_V1, "generate-disposable-token", Effect.WRITE)
+    @host_call(TOKEN, "generate-disposable-token", Effect.READ)
+    @host_call(TOKEN_V1, "generate-disposable-token", Effect.READ)
     def generate_disposable_token(
         self, invocation: Invocation, expires: tuple[int], permissions: str, token_id: str | None
     ) -> Answer:
-        """A token with `permissions` (JSON), valid from now on for as many seconds as `expires` says."""
+        """A token with `permissions` (JSON), valid from now on for as many seconds as `expires` says.
+
+        It is stored nowhere: making one reads the clock and the host's key, and changes nothing.
+        """
         try:
             wanted = Permissions.parse(permissions).within(invocation.deployment.namespace)
             token, valid_until = self._tokens.generate(*expires, wanted, token_id)

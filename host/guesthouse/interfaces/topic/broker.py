@@ -40,6 +40,8 @@ class Message(NamedTuple):
     sequence: int
     topic: str
     value: str | bytes
+    id: str = ""
+    """The same where a durable function had to publish a message again, because a crash hid whether it had; else empty."""
 
 
 class Missed(NamedTuple):
@@ -154,12 +156,12 @@ class TopicBroker:
         self.missed = 0
         """Messages that subscribers missed for reading too slowly, ever."""
 
-    def publish(self, namespace: str, topic: str, value: str | bytes) -> int:
+    def publish(self, namespace: str, topic: str, value: str | bytes, id: str = "") -> int:
         """Hands `value` to the subscribers of now and starts no function; returns the message's sequence number."""
         self.published += 1
         subscriptions = self._subscriptions.get((namespace, topic))
         if subscriptions:
-            message = Message(self.published, topic, value)
+            message = Message(self.published, topic, value, id)
             size = size_of(value)
             for subscription in subscriptions:
                 if not subscription.offer(message, size):
@@ -167,7 +169,7 @@ class TopicBroker:
         return self.published
 
     def publish_and_start(
-        self, namespace: str, topic: str, value: str | bytes, parent: Invocation | None = None
+        self, namespace: str, topic: str, value: str | bytes, parent: Invocation | None = None, id: str = ""
     ) -> int:
         """`publish`, and starts the functions that wait for messages of this topic; `parent` is who published it.
 
@@ -176,7 +178,7 @@ class TopicBroker:
         check_topic(topic)
         if len(value) > self.limits.message_bytes or size_of(value) > self.limits.message_bytes:
             raise BodyTooLarge(f"a message has at most {self.limits.message_bytes} bytes")
-        sequence = self.publish(namespace, topic, value)
+        sequence = self.publish(namespace, topic, value, id)
         if self.starts is not None:
             self.starts(namespace, topic, value, parent)
         return sequence

@@ -69,7 +69,8 @@ class TopicInterface(Interface):
         if not is_granted(invocation, self.name, topic):
             return _denied(topic)
         try:
-            self._broker.publish_and_start(invocation.deployment.namespace, topic, value, invocation)
+            message_id = "" if invocation.journal is None else invocation.journal.message_id()
+            self._broker.publish_and_start(invocation.deployment.namespace, topic, value, invocation, message_id)
         except BadRequest as error:
             return Err(("invalid-argument", str(error)))
         except BodyTooLarge as error:

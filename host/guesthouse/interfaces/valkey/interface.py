@@ -7,6 +7,7 @@ every command failed, is the call's error, any other is a value at its place.  M
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from hashlib import sha256
 from typing import Any, Protocol, TypeAlias
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
@@ -46,6 +47,10 @@ class ClusterClient:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def packed(self) -> str:
+        """Which it is: journals compare it."""
+        return self.name
+
 
 class OldClusterClient(ClusterClient):
     """The same of the older generation."""
@@ -58,6 +63,10 @@ class Client:
 
     def __init__(self, url: str) -> None:
         self.url = url
+
+    def packed(self) -> bytes:
+        """Which it is, without the password that may be in it."""
+        return sha256(self.url.encode()).digest()[:8]
 
 
 class Allowance:
@@ -93,6 +102,20 @@ class ValkeyInterface(Interface):
     def check_grant(self, pattern: str) -> None:
         """`valkey:NAME`, `valkey:NAME*` or `valkey:redis://host:port`."""
         check_pattern(pattern)
+
+    def place(self, invocation: Invocation, function: str, args: Sequence[Any]) -> str | None:
+        """The name of the cluster, or the host of a server."""
+        client: ClusterClient | Client = args[0]
+        if isinstance(client, ClusterClient):
+            return client.name
+        try:
+            return parse_server(client.url).destination.host
+        except OutboundError:
+            return None
+
+    def cut_off(self, interface: str, function: str) -> Result:
+        """An error that says so."""
+        return _other("the host ended while the command was under way; it was perhaps done")
 
     def open(self, invocation: Invocation) -> Allowance:
         """What one invocation may use up."""

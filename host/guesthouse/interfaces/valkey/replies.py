@@ -7,8 +7,8 @@ replies come from.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 from guesthouse.interfaces.bytes import Buffer
 from guesthouse.net.resp import ErrorReply, Reply, SimpleString
@@ -32,6 +32,15 @@ class ResponseStream:
     def close(self) -> None:
         """Forgets what nobody has asked for."""
         self._replies.clear()
+
+    def packed(self) -> list[Any]:
+        """As a journal can hold it."""
+        return [_packed(reply) for reply in self._replies]
+
+    @classmethod
+    def unpacked(cls, plain: Sequence[Any]) -> ResponseStream:
+        """The stream that was packed."""
+        return cls(_unpacked(reply) for reply in plain)
 
     @classmethod
     def value(cls, reply: Reply) -> Value:
@@ -68,3 +77,25 @@ class OldResponseStream(ResponseStream):
     @staticmethod
     def _data(text: bytes) -> object:
         return text
+
+
+def _packed(reply: Reply) -> Any:
+    if isinstance(reply, list):
+        return [_packed(each) for each in reply]
+    if isinstance(reply, SimpleString | ErrorReply):
+        return {"error" if isinstance(reply, ErrorReply) else "simple": reply.text}
+    return reply
+
+
+def _unpacked(plain: Any) -> Reply:
+    if isinstance(plain, list):
+        return [_unpacked(each) for each in plain]
+    if isinstance(plain, dict):
+        ((kind, text),) = plain.items()
+        if not isinstance(text, bytes):
+            raise TypeError("a reply's text is bytes")
+        return ErrorReply(text) if kind == "error" else SimpleString(text)
+    if plain is None or type(plain) in (int, bytes):
+        reply: Reply = plain
+        return reply
+    raise TypeError(f"no reply is a {type(plain).__name__}")

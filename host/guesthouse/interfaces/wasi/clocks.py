@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from guesthouse.interfaces.base import Effect, host_call
+from guesthouse.interfaces.base import host_call
 from guesthouse.interfaces.wasi.io import Pollable
 from guesthouse.interfaces.wasi.state import Part
 from guesthouse.interfaces.wasi.time import STEP_NS
@@ -26,7 +26,7 @@ class Datetime(NamedTuple):
 class Clocks(Part):
     """`wasi:clocks/monotonic-clock` and `wasi:clocks/wall-clock`."""
 
-    @host_call(MONOTONIC, "now", Effect.READ)
+    @host_call(MONOTONIC, "now")
     def monotonic_now(self, invocation: Invocation) -> int:
         return self._time(invocation).monotonic()
 
@@ -44,7 +44,7 @@ class Clocks(Part):
         time = self._time(invocation)
         return Pollable(time, time.after(duration))
 
-    @host_call(WALL, "now", Effect.READ)
+    @host_call(WALL, "now")
     def wall_now(self, invocation: Invocation) -> Datetime:
         return Datetime(*divmod(self._time(invocation).wall(), 1_000_000_000))
 

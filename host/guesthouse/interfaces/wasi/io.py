@@ -42,7 +42,7 @@ class Pollable:
     @property
     def ready(self) -> bool:
         """Whether there is nothing left to wait for."""
-        return self.time is None or self.time.passed(self.when)
+        return self.time is None or self.when <= self.time.now()
 
 
 class IoError:
@@ -157,4 +157,7 @@ class Io(Part):
 
 
 def _ready(pollables: list[Pollable]) -> list[int]:
-    return [index for index, pollable in enumerate(pollables) if pollable.ready]
+    """The indexes of what is ready, all at the same moment."""
+    time = next((pollable.time for pollable in pollables if pollable.time is not None), None)
+    now = 0 if time is None else time.now()
+    return [index for index, pollable in enumerate(pollables) if pollable.time is None or pollable.when <= now]

@@ -79,7 +79,7 @@ class Preview1(Preview1Files):
         guest.write(result, TIMESTAMP.pack(STEP_NS))
         return SUCCESS
 
-    @host_call(PREVIEW1, "clock_time_get", Effect.READ, core="iIi:i")
+    @host_call(PREVIEW1, "clock_time_get", core="iIi:i")
     def clock_time_get(self, invocation: Invocation, guest: Guest, clock: int, precision: int, result: int) -> int:
         if clock not in (REALTIME, MONOTONIC):
             return _no_clock(clock)
@@ -243,7 +243,8 @@ def _descriptor_event(userdata: int, kind: int, fd: int) -> bytes:
 
 
 def _rung(time: GuestTime, timers: list[tuple[int, int]]) -> list[bytes]:
-    return [EVENT.pack(userdata, SUCCESS, CLOCK_EVENT, 0, 0) for when, userdata in timers if time.passed(when)]
+    now = time.now() if timers else 0
+    return [EVENT.pack(userdata, SUCCESS, CLOCK_EVENT, 0, 0) for when, userdata in timers if when <= now]
 
 
 def _answer(guest: Guest, events: int, happened: int, ready: list[bytes]) -> int:

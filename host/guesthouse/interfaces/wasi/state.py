@@ -9,7 +9,7 @@ from guesthouse.errors import Trap
 from guesthouse.interfaces.base import Interface
 from guesthouse.interfaces.bytes import Buffer
 from guesthouse.interfaces.wasi.stdio import Stdio
-from guesthouse.interfaces.wasi.time import GuestTime, Sleep
+from guesthouse.interfaces.wasi.time import GuestTime, JournaledTime, Sleep
 from guesthouse.interfaces.wasi.tree import Find, Folder, tree_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ class WasiState:
     def time(self) -> GuestTime:
         """The guest's clocks."""
         if self._time is None:
-            self._time = GuestTime(self._clock, self._invocation.deadline_ns, self._sleep)
+            invocation, journal = self._invocation, self._invocation.journal
+            if journal is None:
+                self._time = GuestTime(self._clock, invocation.deadline_ns, self._sleep)
+            else:
+                self._time = JournaledTime(self._clock, invocation, journal, self._sleep)
         return self._time
 
 
@@ -52,7 +56,7 @@ class Part(Interface):
         self._secrets = secrets
 
     def open(self, invocation: Invocation) -> WasiState:
-        root = None if self._secrets is None else tree_of(invocation.deployment, self._secrets)
+        root = None if self._secrets is None else tree_of(invocation.deployment, _observed(invocation, self._secrets))
         return WasiState(invocation, self._clock, self._sleep, root)
 
     def _time(self, invocation: Invocation) -> GuestTime:
@@ -75,6 +79,13 @@ class Part(Interface):
         if count > MOST_RANDOM_BYTES:
             raise Trap(f"{count} random bytes at once, the limit is {MOST_RANDOM_BYTES}", reason="limit")
         return self._clock.random_bytes(count)
+
+
+def _observed(invocation: Invocation, find: Find) -> Find:
+    """Finds a secret as an earlier run of the same invocation has found it."""
+    if invocation.journal is None:
+        return find
+    return lambda namespace, name: invocation.observe(f"the secret {name}", lambda: find(namespace, name))
 
 
 def environment(invocation: Invocation) -> list[tuple[str, str]]:

@@ -6,16 +6,18 @@ everything is answered empty; nothing here traps.  Must not know HTTP's wire for
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from guesthouse.engine.values import Err, Ok
+from guesthouse.errors import InvalidModule
 from guesthouse.interfaces.base import Effect, Interface, host_call
 from guesthouse.interfaces.bytes import Data, discard
 from guesthouse.interfaces.web.stream import Refused, ResponseStream
 
 if TYPE_CHECKING:
     from guesthouse.interfaces.invocation import Invocation, WebRequest
+    from guesthouse.registry.deployment import Deployment
 
 SUPPORT = "momento:web-function/web-function-support@1.0.0"
 SUPPORT_V1 = "momento:functions/web-function-support@1.0.0"
@@ -41,6 +43,11 @@ class WebInterface(Interface):
     name = "web"
     ambient = True
     local = True
+
+    def check_durable(self, deployment: Deployment, imports: Collection[tuple[str, str]]) -> None:
+        """What has left while the guest runs could not be sent once more to whoever waits after a crash."""
+        if any(interface == STREAM for interface, _ in imports):
+            raise InvalidModule(f"the function cannot be durable: it streams its answer ({STREAM})")
 
     def open(self, invocation: Invocation) -> WebState:
         return WebState(invocation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from guesthouse.errors import (
     Cancelled,
@@ -16,8 +16,12 @@ from guesthouse.errors import (
 from guesthouse.queue.call import LIVE, Output, Record
 from guesthouse.queue.queue import UnknownInvocation
 
-if TYPE_CHECKING:
-    from guesthouse.gateway.services import Invocations
+
+class Outputs(Protocol):
+    """Whoever keeps answers."""
+
+    async def output(self, id: str) -> Output | None:
+        """The answer of an invocation that has ended, if it was kept.  Raises `UnknownInvocation`."""
 
 
 class NotEnded(InputError):
@@ -67,7 +71,7 @@ NOTHING: Final = Output(204, (), b"")
 """Of a spawn function, which answers nothing."""
 
 
-async def read_answer(invocations: Invocations, record: Record) -> Output:
+async def read_answer(invocations: Outputs, record: Record) -> Output:
     """The answer of an invocation, as far as it was kept; raises what `answer_of` raises."""
     try:
         output = await invocations.output(record.id)
