@@ -29,6 +29,8 @@ AT_ONCE = {"grace_ms": 0}
 IN_MEMORY = {"grace_ms": 60_000}
 LIMITS = Limits().with_changes({"deadline_ms": 60_000, "fuel": 1_000_000_000_000, "host_calls": 10_000_000})
 PATIENCE_S = 600.0
+LOOK_S = 0.1
+"""How often is looked whether all have come to rest: counting is work for the host, too."""
 AHEAD_S = 4.0
 """How long after the last call was accepted all timers are due."""
 
@@ -71,7 +73,7 @@ async def settled(host: AsyncHost, suspended: int) -> float:
             raise SystemExit(f"calls have failed: {found}, {(await host.invocations(state='dead'))[0][:1]}")
         if not found["queued"] and not found["running"] and found["suspended"] <= suspended:
             return time.perf_counter()
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(LOOK_S)
     raise SystemExit(f"not all came to rest: {await states(host)}")
 
 
@@ -134,7 +136,7 @@ async def timers(count: int) -> dict[str, Any]:
         await host.deploy("sleep", guests.sleeping_until(int(due_s * 1000)), durable=AT_ONCE)
         await enqueue(host, "sleep", count)
         while (await states(host))["suspended"] < count and time.time() < due_s:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(LOOK_S)
         ready = (await states(host))["suspended"]
         await asyncio.sleep(max(0.0, due_s - time.time()))
         began = time.perf_counter()
@@ -143,21 +145,30 @@ async def timers(count: int) -> dict[str, Any]:
 
 
 async def steps(what: str, each: int, rounds: int) -> dict[str, Any]:
-    """µs that one of so many recorded calls takes in each of 64 invocations beside each other, above those without any."""
-    found: dict[str, list[float]] = {"with": [], "without": []}
+    """µs that one of so many calls takes in each of 64 invocations beside each other, above invocations without any.
+
+    In a durable function, and in one that is not: the difference is what being recorded costs.
+    """
+    found: dict[str, list[float]] = {name: [] for name in ("with", "without", "plain with", "plain without")}
     async with opened() as (host, _):
-        await host.deploy("with", guests.repeating(what, each), durable=IN_MEMORY)
-        await host.deploy("without", guests.repeating(what, 0), durable=IN_MEMORY)
         for name in found:
-            await enqueue(host, name, CONCURRENT)
-        await settled(host, 0)
-        for _ in range(rounds):
-            for name, times in found.items():
+            durable = False if name.startswith("plain") else IN_MEMORY
+            times = 0 if name.endswith("without") else each
+            await host.deploy(name.replace(" ", "-"), guests.repeating(what, times), durable=durable)
+        for number in range(rounds + 1):
+            for name, times_s in found.items():
                 began = time.perf_counter()
-                await enqueue(host, name, CONCURRENT)
-                times.append(await settled(host, 0) - began)
-    cost = [(w - n) / (CONCURRENT * each) * 1e6 for w, n in zip(found["with"], found["without"], strict=True)]
-    return {"what": what, "us": cost, "calls": CONCURRENT * each, "seconds": found}
+                calls = await enqueue(host, name.replace(" ", "-"), CONCURRENT)
+                ended = await asyncio.gather(*(host.attach(call, PATIENCE_S) for call in calls))
+                if number:  # the first round warms up
+                    times_s.append(time.perf_counter() - began)
+                assert {record.state for record in ended} == {"succeeded"}, ended[0]
+    return {"what": what, "us": _each(found, "", each), "plain_us": _each(found, "plain ", each), "seconds": found}
+
+
+def _each(found: dict[str, list[float]], kind: str, each: int) -> list[float]:
+    pairs = zip(found[f"{kind}with"], found[f"{kind}without"], strict=True)
+    return [(some - none) / (CONCURRENT * each) * 1e6 for some, none in pairs]
 
 
 async def replay(what: str, entries: int, rounds: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from support import wat
 OUTSIDE = "test:outside/outside@1.0.0"
 WEB = "momento:functions/guest-function-web@1.0.0#post"
 SCALAR, LIST = "momento:cache-scalar/cache-scalar@1.0.0", "momento:cache-list/cache-list@1.0.0"
-PROMISES = "guesthouse:durable/promises@1.0.0"
+PROMISES, STEPS = "guesthouse:durable/promises@1.0.0", "guesthouse:durable/steps@1.0.0"
 HOUR_MS = 3_600_000
 
 Op = tuple[str | int | tuple["Op", ...], ...]
@@ -34,8 +34,12 @@ IMPORTS = {
     "random": '(import "wasi:random/random@0.2.12" "get-random-u64" (func $random (result i64)))',
     "sleep": f'(import "{PROMISES}" "sleep" (func $sleep (param i64) (result i32)))',
     "awakeable": f'(import "{PROMISES}" "awakeable" (func $awakeable (result i32)))',
+    "begin": f'(import "{STEPS}" "begin" (func $begin (param i32 i32 i32 i64 i64 i32)))',
+    "end": f'(import "{STEPS}" "end" (func $end (param i32 i32 i32 i32 i64 i32 i32 i32)))',
     "wait": f'(import "{PROMISES}" "wait" (func $wait (param i32 i32 i64 i32)))',
 }
+NEEDS = {"sleep": {"sleep", "wait"}, "awakeable": {"awakeable", "wait"}, "step": {"begin", "end"}}
+"""Words that are several calls."""
 
 
 @dataclass
@@ -131,9 +135,7 @@ class _Code:
         if word == "branch":
             ways = [" ".join(self.of(inner, literals) for inner in way) for way in arguments if isinstance(way, tuple)]
             return f"(if (i32.and (local.get $last) (i32.const 1)) (then {ways[0]}) (else {ways[1]}))"
-        self.used.add(str(word))
-        if word in ("sleep", "awakeable"):
-            self.used.add("wait")
+        self.used |= NEEDS.get(str(word), {str(word)})
         texts = [_literal(argument, literals) if isinstance(argument, str) else argument for argument in arguments]
         return f"(local.set $last {_call(str(word), texts)})"
 
@@ -165,6 +167,12 @@ def _call(word: str, given: list[object]) -> str:
             return "(i32.wrap_i64 (call $clock))"
         case "random":
             return "(i32.wrap_i64 (call $random))"
+        case "step":
+            begin = f"(call $begin {given[0]} (i32.const 1) (i64.const 1) (i64.const 1) (i32.const 512))"
+            done = "(i32.const 0) (i32.const 16) (i32.const 0) (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0)"
+            begun = "(i32.eq (i32.load8_u (i32.const 516)) (i32.const 1))"
+            run = f"(if {begun} (then (call $end {done} (i32.const 512))))"
+            return f"(block (result i32) {begin} {run} (i32.const 0))"
         case "sleep" | "awakeable":
             made = f"(call $sleep (i64.const {given[0]}))" if word == "sleep" else "(call $awakeable)"
             waited = f"(call $wait {made} (i32.const 0) (i64.const 0) (i32.const 512))"

@@ -34,5 +34,5 @@ def swept(scenario: Callable[[SimulatedHost], Any], *ignore: str, **options: dic
     """What a sweep over a scenario finds, which is nothing."""
     sweep = crash_sweep(scenario, deploying(**options), twice=TWICE, ignore=ignore)
     assert sweep.runs == len(sweep.points) + TWICE
-    assert sweep.crashes >= sweep.runs
+    assert sweep.missed <= len(sweep.points) // 10
     return sweep

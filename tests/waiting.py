@@ -1,7 +1,7 @@
 """Hosts in this process on which the guest `durable-probe` waits, calls and counts: durable, and volatile (in memory).
 
-A script is a list of operations (guests/tests/durable-probe/README.md); its trace is what each came to.  Time is the machine's, moved by
-as much as a test says; what is waited for ends in `PATIENCE`.
+A script is a list of operations (guests/tests/durable-probe/README.md); its trace is what each came to.  Time is the machine's,
+moved by as much as a test says; what is waited for ends in `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from guesthouse import AsyncHost
 from guesthouse.queue.call import LIVE, Output, Record
+from guesthouse.registry.artefacts import ArtefactStore
 from stage import PATIENCE, MovedClock
 from support import guest
 
@@ -24,6 +25,8 @@ OK = {"ok": None}
 CANCELLED = {"failed": {"kind": "cancelled", "message": "the invocation was cancelled", "code": 0, "metadata": []}}
 TIMED_OUT = {"failed": {"kind": "timed-out", "message": "it did not end in time", "code": 0, "metadata": []}}
 Script = Sequence[Any]
+COMPILED = ArtefactStore(None)
+"""Of all hosts of a test run: compiling the probe takes longer than most tests."""
 
 
 class Waiting:
@@ -67,7 +70,7 @@ class Waiting:
 
     async def ended(self, id: str) -> Record:
         """The record of an invocation, once it has ended."""
-        record = await self.host.attach(id, PATIENCE)
+        record = await self.host.attach(id, 4 * PATIENCE)
         assert record.state not in LIVE, record
         return record
 
@@ -80,6 +83,21 @@ class Waiting:
             return (await self.host.invocation(id)).state == "suspended"
         workflow = self.host.workflows._memory.get(id)
         return workflow is not None and workflow._changed is not None and not workflow._changed.done()
+
+    async def waits_again(self, id: str, happens: Awaitable[None]) -> None:
+        """Lets something happen for which an invocation waits, and waits until it waits for something else."""
+        before = await self._standing(id)
+        await happens
+        await self.until(lambda: self._is_elsewhere(id, before))
+
+    async def _is_elsewhere(self, id: str, before: object) -> bool:
+        return await self._waits(id) and await self._standing(id) != before
+
+    async def _standing(self, id: str) -> object:
+        """Something that is another one at each wait."""
+        if self.durable:
+            return (await self.host.invocation(id)).journal_entries
+        return self.host.workflows._memory[id]._changed
 
     async def until(self, happened: Callable[[], Awaitable[bool]]) -> None:
         """Waits until something is so."""
@@ -115,12 +133,10 @@ class Waiting:
             self._texts.put_nowait(value)
             return publish(namespace, topic, value, *args)
 
-        self.host.topics.publish_and_start = noted  # type: ignore[method-assign]
+        self.host.topics.publish_and_start = noted  # type: ignore[method-assign, assignment]
 
 
-def perform(
-    kind: str, work: Callable[[Waiting], Awaitable[None]], *, data: Path | None = None, **options: Any
-) -> None:
+def perform(kind: str, work: Callable[[Waiting], Awaitable[None]], *, data: Path | None = None, **options: Any) -> None:
     """Runs a test on a host on which the probe is deployed as `probe`, and the guest `greet`."""
     performed(kind, [work], data=data, **options)
 
@@ -140,6 +156,7 @@ def performed(
         clock = MovedClock()
         for number, work in enumerate(lives):
             async with AsyncHost(data, clock=clock, **options) as host:
+                host.deployer._artefacts = COMPILED
                 waiting = Waiting(host, clock, kind)
                 waiting.listen()
                 if number == 0:

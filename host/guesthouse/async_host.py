@@ -17,7 +17,7 @@ from typing import Any
 
 from guesthouse import __version__
 from guesthouse.clock import SYSTEM_CLOCK, Clock
-from guesthouse.dispatch.awakeables import KEY_FILE, AwakeableIds
+from guesthouse.dispatch.awakeables import awakeable_ids
 from guesthouse.dispatch.backlog import Backlog
 from guesthouse.dispatch.collector import Collector
 from guesthouse.dispatch.deliveries import CallbackConfig
@@ -48,7 +48,7 @@ from guesthouse.net.valkey_guests import GuestValkey
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
 from guesthouse.queue.records import begun, pinned
 from guesthouse.queue.spawns import Spawns
-from guesthouse.registry.artefacts import KEY_BYTES, ArtefactStore, load_host_key
+from guesthouse.registry.artefacts import ArtefactStore, load_host_key
 from guesthouse.registry.deployment import Deployment, Manifest
 from guesthouse.registry.disposable import DisposableTokens, signing_keys
 from guesthouse.registry.namespaces import Namespaces
@@ -151,8 +151,7 @@ class AsyncHost(AsyncCalls):
         )
         self.outbound = self._outbound(outbound, assume_role=self.aws.assume_role)
         self.outbound.on_error = self.metrics.outbound_error
-        secret = clock.random_bytes(KEY_BYTES) if path is None else load_host_key(path, KEY_FILE, rejected=_alarm)
-        self.workflows = Workflows(AwakeableIds(secret), clock)
+        self.workflows = Workflows(awakeable_ids(path, clock, rejected=_alarm), clock)
         late = LateSpawner()
         topics = self.topics
         self.interfaces = [
@@ -297,6 +296,7 @@ class AsyncHost(AsyncCalls):
         if deployment is None:
             return False
         deleted = await self.registry.delete(namespace, name)
+        await self.queue.state_forget((namespace, name))
         self.dispatcher.forget(deployment)
         self.metrics.forget(deployment.path)
         self.logs.forget(deployment.path)

@@ -215,6 +215,10 @@ class Queue(Section):
     """How long a dead letter keeps its request."""
     max_dead_bytes: Count = 256 * MiB
     """Of all dead letters; the oldest lose their requests first."""
+    state_bytes: Count = 1024 * MiB
+    """Of the state of all keys of durable functions, half of them of one function and three quarters of one namespace."""
+    state_key_bytes: Annotated[int, Field(ge=1_024, le=1024 * MiB)] = 16 * MiB
+    """Of the state of one key: it is on disk for as long as nobody clears it."""
     idempotency_hours: Annotated[int, Field(ge=1, le=8_784)] = 24
     """How long an Idempotency-Key stands for its call."""
     lease_seconds: Annotated[int, Field(ge=3, le=3_600)] = 30

@@ -45,8 +45,8 @@ class Limits:
     """Bytes that all host calls of an invocation may copy out of the guest."""
     host_calls: int = 100_000
     """Host calls answered by the host's language: a flood of them costs the host, not the guest's fuel."""
-    resources: int = 32_768
-    """Resource handles that are alive at once: one for each promise of a call of thousands; a hundred bytes each."""
+    resources: int = 1_024
+    """Resource handles that are alive at once, promises apart."""
     log_bytes: int = 256 * KiB
     """Log and standard output of one invocation; what is over is dropped and counted."""
     log_lines: int = 1_000
@@ -77,7 +77,8 @@ class Limits:
     """Most spawns that descend from one root invocation."""
 
     promises: int = 32_768
-    """Promises that one run of an invocation makes (calls, timers, awakeables): 10,000 calls and their time-outs fit well."""
+    """Promises that one run of an invocation makes (calls, timers, awakeables): 10,000 calls and their time-outs fit well.
+    Handles of them come on top of `resources`."""
     promise_bytes: int = 4 * MiB
     """Largest value of a step: as large as the answer of a called function, and kept in the journal."""
     wait_bytes: int = 32 * MiB

@@ -52,9 +52,7 @@ def test_customers_are_charged_once_each() -> None:
     """Called functions: those that fail for now are tried again, those that fail for good are not, nobody is charged twice."""
 
     def scenario(host: SimulatedHost) -> Any:
-        host.http.on("GET", CUSTOMERS).answer(
-            200, [{"customer": name, "cents": 100} for name in ("ada", "bob", "eve")]
-        )
+        host.http.on("GET", CUSTOMERS).answer(200, [{"customer": name, "cents": 100} for name in ("ada", "bob", "eve")])
         refused: set[str] = set()
 
         def charge(request: Request) -> Any:

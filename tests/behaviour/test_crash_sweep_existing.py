@@ -96,7 +96,7 @@ def test_time_and_chance_are_what_they_were() -> None:
         found = host.run("durable-probe", script).json()
         sent = {request.idempotency_key: json.loads(request.body) for request in host.http.requests}
         assert list(sent.values()) == [found[0], found[2], found[6]]
-        assert {(key, value) for key, value in sent.items()} == {
+        assert set(sent.items()) == {
             (request.idempotency_key, json.loads(request.body)) for request in host.http.requests
         }
         return found[0]
@@ -126,6 +126,7 @@ def test_a_command_runs_to_its_end() -> None:
 
 def test_a_guest_that_traps_does_so_once_more() -> None:
     """A trap is an outcome: it is retried as the policy says, and comes to the same end."""
+
     def scenario(host: SimulatedHost) -> Any:
         host.http.on("POST", URL).answer(201)
         script = [{"http": {"url": URL, "verb": "POST"}}, "trap"]

@@ -135,7 +135,7 @@ def test_the_attempts_of_a_function_survive_a_crash(tmp_path: Path) -> None:
     retry = {"attempts": 3, "min_wait_ms": 600, "max_wait_ms": 600}
 
     def tried(at: Probes, found: str, times: int) -> None:
-        until(lambda: at.record(found)["attempts"] == times and at.record(found)["state"] == "queued", "no retry")
+        until(lambda: at.record(found)["attempts"] >= times, "it was not tried again")
 
     with KeyedServer() as server:
         script = [{"if_attempt": [n, [tell(server, f"try-{n}", "x")]]} for n in (1, 2, 3)]

@@ -340,11 +340,36 @@ async def test_a_schedule_and_a_chained_call_make_durable_calls() -> None:
         schedule = [{"cron": "* * * * *", "body": "wr"}]
         await host.deploy("player", player(), durable={"grace_ms": 0}, schedule=schedule)
         await host.deploy("echo", guest("echo"))
+        await host.backlog.cron.turn()
         clock.wall_offset_ms += 60_000
-        host.backlog.cron.nudge()
+        await host.backlog.cron.turn()
         await play.until(lambda: "r1" in play.asked)
         await host.enqueue("echo", b"rrr", callback="http://here.test/function/player")
         await play.until(lambda: "r2" in play.asked)
         records, _ = await host.invocations("player")
         assert {record.mode for record in records} == {"durable"}
         assert len(records) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [(True, 1_000), ({}, 1_000), ({"grace_ms": 5}, 5), (False, None), (None, None)],
+)
+@on_loop
+async def test_a_deploy_says_whether_a_function_is_durable_and_on_which_terms(said: Any, expected: int | None) -> None:
+    """What is not said is as usual."""
+    async with AsyncHost() as host:
+        deployed = await host.deploy("echo", guest("echo"), durable=said)
+        policy = deployed.manifest.durable
+        assert (None if policy is None else policy.grace_ms) == expected
+
+
+@pytest.mark.parametrize(
+    "said", ["yes", 1, {"grace": 5}, {"grace_ms": -1}, {"grace_ms": True}, {"ambiguous": {"a.test": "perhaps"}}]
+)
+@on_loop
+async def test_other_terms_are_refused(said: Any) -> None:
+    """With what was expected."""
+    async with AsyncHost() as host:
+        with pytest.raises(BadRequest, match="durable"):
+            await host.deploy("echo", guest("echo"), durable=said)

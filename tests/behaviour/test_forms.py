@@ -37,12 +37,18 @@ def trap(reason: str, body: bytes = b"", **limits: int) -> Call:
 
 
 ORDER = b'{"customer": "Ada", "item": "engine", "push": "https://10.0.0.1/"}'
+CHARGE, MONTH = b'{"customer": "ada", "cents": 1}', b'{"month": "2026-05"}'
+ASKS_NOBODY = b'{"ask": ["nobody"], "question": 1, "within_ms": 1}'
+REMINDS_NEVER = b'{"text": "", "to": "", "every_s": 1, "times": 0}'
 WEB = {
+    "approval": trap("deadline", b'{"what": "tea"}', deadline_ms=300),
     "bad-header": Call(b'[["x", "a\\r\\nb"]]', 0, "failed", reason="bad-answer"),
     "bad-status": Call(b"99", 0, "failed", reason="bad-answer"),
+    "basket": Call(b'"show"', 400, holds=b"not called with a key"),
     "big-response": Call(b"2", holds=b"x" * (2 << 20)),
     "cache-conditions": Call(b'{"operation": "set", "key": "k", "ttl_ms": 1000}', holds=b'{"stored":true}'),
     "call-flood": trap("host-calls", host_calls=1000),
+    "charge": Call(CHARGE, 500, holds=b"destination prohibited"),
     "checksum": Call(b"abc", holds=b"ba7816bf8f01cfea414140de5dae2223"),
     "chunks": Call(b"one\ntwo\n", 201, holds=b"one\ntwo\n"),
     "clock": Call(holds=b"unix_ms", request={"query": [("sleep_ms", "1")]}),
@@ -53,6 +59,8 @@ WEB = {
     "environment": Call(holds=b'"GREETING":"hi"'),
     "exiter": trap("exit"),
     "fetch": Call(b'{"verb": "GET", "url": "https://10.0.0.1/"}', holds=b"destination prohibited"),
+    "find-customers": Call(MONTH, 500, holds=b"destination prohibited"),
+    "first-answer": Call(ASKS_NOBODY, 404, holds=b"there is no function"),
     "greet": Call(b'{"name": "Ada"}', holds=b'{"message":"Hello, Ada!"}'),
     "headers": Call(request={"path": "a/b"}, holds=b'"path":"a/b"'),
     "log-flood": trap("host-calls", host_calls=1000),
@@ -67,6 +75,7 @@ WEB = {
     "redirect": Call(status=302),
     "read-through": Call(status=400, request={"path": "k"}, holds=b"say ?url="),
     "recurse": trap("stack-overflow"),
+    "reminder": Call(REMINDS_NEVER, holds=b'{"sent":0}'),
     "sleeper": trap("deadline", deadline_ms=30),
     "spin": trap("fuel", fuel=1_000_000),
     "sse-proxy": Call(status=500, request={"query": [("url", "https://10.0.0.1/")]}, holds=b"destination prohibited"),
@@ -99,6 +108,8 @@ OF_TESTS = {
     "cache-lists": Call(PUSHES, holds=b'"length"'),
     "cache-recent": Call(b"tea", holds=b'"recent":["tea"'),
     "detached-calls": Call(status=201, request={"query": [("do", '[{"queue": ["a", []]}, {"status": 201}]')]}),
+    "durable-probe": Call(b'["current", "clock"]', holds=b'"durable":false'),
+    "durable-probe-cache": Call(b'[{"cache_set": ["k", "v"]}, {"cache_get": "k"}, "clock"]', holds=b'"v"'),
     "http-1-0": Call(FETCHES, holds=b"destination prohibited"),
     "http-calls": Call(b'[{"send": %b}]' % FETCHES, holds=b"destination prohibited"),
     "log-calls": Call(CONFIGURES_AND_LOGS, holds=b"[null]"),
@@ -113,6 +124,7 @@ OF_TESTS = {
     "old-cache-lists": Call(PUSHES, holds=b'"length"'),
     "old-cache-scalars": Call(b'{"operation": "set", "key": "k", "ttl_ms": 1000}', holds=b'{"stored":true}'),
     "old-detached-calls": Call(b"one\n-two"),
+    "old-durable-calls": Call(b'{"sleep_ms": 1, "step": "a"}', holds=b"a"),
     "old-http-calls": Call(FETCHES, holds=b"destination prohibited"),
     "old-log-calls": Call(CONFIGURES_AND_LOGS, holds=b"[null]"),
     "old-redis-calls": Call(PINGS, holds=b"there is no cluster 'main'"),
@@ -134,6 +146,7 @@ OF_TESTS = {
 WEB |= OF_TESTS
 SPAWN = {
     "detached-spawn": (b"", {"failed": 1}),
+    "durable-spawn": (b'{"fail": "no"}', {"failed": 1}),
     "fill": (b'{"key": "k", "url": "https://10.0.0.1/"}', {"failed": 1}),
     "fork-bomb": (b"", {"ok": 3, "failed": 4}),
     "old-spawn": (b"nonsense", {"dropped": 1}),
@@ -154,13 +167,18 @@ COMMANDS = {
 }
 NO_VARIABLES = Call(status=500, holds=b"NotPresent")
 DIFFERS = {
+    "approval": WEB["approval"],
     "aws-item": NO_VARIABLES,
     "aws-object": NO_VARIABLES,
     "aws-secret": NO_VARIABLES,
+    "charge": Call(CHARGE, 422, holds=b"CHARGE_API is not set"),
     "clock": trap("unreachable"),
+    "durable-probe": trap("unreachable", WEB["durable-probe"].body),
+    "durable-probe-cache": trap("unreachable", WEB["durable-probe-cache"].body),
     "environment": trap("unreachable"),
     "detached-calls": Call(status=201, request={"query": [("do", '[{"queue": ["a", []]}, {"status": 201}]')]}),
     "exiter": trap("unreachable"),
+    "find-customers": Call(MONTH, 422, holds=b"CUSTOMERS_API is not set"),
     "headers": Call(request={"path": "a/b"}, holds=b'"environment":{"cache":"<not found>","function":"<not found>"'),
     "log-calls": trap("unreachable", CONFIGURES_AND_LOGS),
     "log-flood": trap("unreachable"),
@@ -179,7 +197,8 @@ DIFFERS = {
 DIFFERENT_TOPIC = "topic-trigger"
 """A spawn function that publishes to another topic in the third form: its outcome is the same."""
 
-VARIABLES = {"GREETING": "hi", "ROLE": "nobody", "destination": "https://example.com/"}
+APIS = {"CHARGE_API": "https://10.0.0.1/", "CUSTOMERS_API": "https://10.0.0.1/"}
+VARIABLES = {"GREETING": "hi", "ROLE": "nobody", "destination": "https://example.com/", **APIS}
 ALL = sorted(manifest())
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from probing import OK, Probes, call, probes, send, wait
 from queued import attached, enqueue
+from support import guest
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,24 @@ def test_a_function_that_is_not_there_is_a_failure_and_calls_nobody(at: Probes) 
     trace = at.run([{"calls": [{"function": "other", "payload": []}, {"function": "nowhere", "payload": []}]}])
     assert trace[0]["failed"]["kind"] == "failed"
     assert "nowhere" in trace[0]["failed"]["message"]
+
+
+def test_a_name_is_taken_as_it_is(at: Probes) -> None:
+    """With a space behind it, it is another name: one that no function can have, and nobody trims it."""
+    trace = at.run([call("other ", [])])
+    assert "'other '" in trace[0]["failed"]["message"]
+    wasm = {"content-type": "application/wasm"}
+    assert at.host.request("PUT", "/functions/manage/default/other%20", guest("echo"), wasm).status == 404
+
+
+def test_a_call_knows_its_family(at: Probes) -> None:
+    """Its record names the call that made it, and the one at the root."""
+    child = [call("other", []), {"id": 0}, wait(0)]
+    trace = at.run([call("probe", child), {"id": 0}, wait(0), "my_id"])
+    root, middle, leaf = trace[3], trace[1], trace[2]["ok"][1]
+    assert [at.record(name)["parent"] for name in (root, middle, leaf)] == [None, root, middle]
+    assert {at.record(name)["root"] for name in (root, middle, leaf)} == {root}
+    assert [at.record(name)["depth"] for name in (root, middle, leaf)] == [0, 1, 2]
 
 
 # -- ingress

@@ -37,6 +37,11 @@ def cancel(at: Probes, id: str, how: str = "cancel") -> None:
     assert answer.status == 202, answer.body
 
 
+def begun(function: str, script: list[Any]) -> list[Any]:
+    """Operations that call a function, as promise 1, and wait until it has begun."""
+    return ["awakeable", call(function, [{"resolve": {"id": "$id:0"}}, *script]), wait(0)]
+
+
 @pytest.mark.parametrize("blocked", BLOCKED.values(), ids=BLOCKED)
 def test_a_cancelled_invocation_sees_a_failure_where_it_waits_and_can_compensate(
     at: Probes, blocked: list[Any]
@@ -53,9 +58,9 @@ def test_a_cancelled_invocation_sees_a_failure_where_it_waits_and_can_compensate
 @pytest.mark.parametrize("blocked", BLOCKED.values(), ids=BLOCKED)
 def test_a_function_can_cancel_what_it_has_called(at: Probes, blocked: list[Any]) -> None:
     """The called one sees it where it waits, and its answer reaches the caller."""
-    trace = at.run([call("probe", blocked), {"sleep": 50}, wait(1), {"cancel": "$id:0"}, wait(0)])
+    trace = at.run([*begun("probe", blocked), {"cancel": "$id:1"}, wait(1)])
     assert trace[3] == {"ok": None}
-    assert failed(trace[4]["ok"][len(blocked) - 1])["kind"] == "cancelled"
+    assert failed(trace[4]["ok"][len(blocked)])["kind"] == "cancelled"
 
 
 def test_children_are_cancelled_with_it_leaves_first(at: Probes, server: KeyedServer) -> None:
@@ -100,7 +105,7 @@ def test_a_killed_tree_ends_at_once_and_releases_its_keys(at: Probes, server: Ke
 
 def test_a_function_can_kill_what_it_has_called(at: Probes) -> None:
     """Its own wait says cancelled."""
-    trace = at.run([call("other", [{"sleep": HOUR}, wait(0)]), {"sleep": 50}, wait(1), {"kill": "$id:0"}, wait(0)])
+    trace = at.run([*begun("other", [{"sleep": HOUR}, wait(0)]), {"kill": "$id:1"}, wait(1)])
     assert failed(trace[-1])["kind"] == "cancelled"
 
 

@@ -50,7 +50,7 @@ def test_everything_that_waits_survives(tmp_path: Path, how: str) -> None:
             {"ok": "approved"},
         ]
         assert trace[7][0]["ok"][-1] == "inner"
-        assert trace[8] in (1, {"ok": 1})
+        assert trace[8] == {"ok": 1}
         assert dict(server.done) == {"inner": 1, "outer": 1, "id": 1}
         assert len(server.asked) == 3
 

@@ -133,7 +133,9 @@ def test_a_guest_that_sleeps_too_long_meets_its_deadline() -> None:
 def test_a_guest_that_computes_forever_is_ended_all_the_same() -> None:
     """Computing takes the machine's time, and is bounded by that, however far simulated time has gone."""
     with SimulatedHost(interfaces=[Actors([])]) as host:
-        host.deploy("spin", wat(ACTOR.replace("(call $act", "(loop $on (br $on)) (call $act")), limits={"deadline_ms": 50})
+        host.deploy(
+            "spin", wat(ACTOR.replace("(call $act", "(loop $on (br $on)) (call $act")), limits={"deadline_ms": 50}
+        )
         for _ in range(2):
             assert host.invoke("spin").result == "deadline"
             host.advance(days=300)

@@ -199,10 +199,11 @@ def test_what_stands_in_the_way_of_a_call_is_told(kind: str) -> None:
         assert (await refused({**fine, "headers": [["a b", "c"]]}))[0] == 400
         assert (await refused({**fine, "headers": [["a", "b\r\nc: d"]]}))[0] == 400
         assert (await refused({**fine, "headers": [["a", "b"]] * 200}))[0] == 400
-        assert (await refused({**fine, "payload": "x" * 2_000}))[0] == 413
+        await at.host.deploy("tiny", guest("greet"), limits={"request_bytes": 100})
+        assert (await refused({"function": "tiny", "payload": "x" * 200}))[0] == 413
         assert not (await at.host.invocations("greet"))[0]
 
-    perform(kind, work, queue=QueueConfig(body_bytes=1_500))
+    perform(kind, work)
 
 
 @both
@@ -257,7 +258,9 @@ def test_a_call_that_nobody_waits_for_runs_after_its_delay(kind: str) -> None:
     """Its caller may have ended by then."""
 
     async def work(at: Waiting) -> None:
-        sent = (await at.run([{"send": {"function": "greet", "payload": NAME, "delay_ms": 60_000}}, {"value": "$sent"}]))[1]
+        sent = (
+            await at.run([{"send": {"function": "greet", "payload": NAME, "delay_ms": 60_000}}, {"value": "$sent"}])
+        )[1]
         assert (await at.host.invocation(sent)).state == "queued"
         at.advance(60_001)
         assert (await at.ended(sent)).state == "succeeded"
@@ -270,7 +273,11 @@ def test_a_call_has_its_own_headers_and_its_place_in_the_family(kind: str) -> No
     """Parent, root and depth are in its record."""
 
     async def work(at: Waiting) -> None:
-        script = [call("probe", [{"request": "x-own"}], headers=[["X-Own", "1"], ["x-call-id", "forged"]]), "my_id", wait(0)]
+        script = [
+            call("probe", [{"request": "x-own"}], headers=[["X-Own", "1"], ["x-call-id", "forged"]]),
+            "my_id",
+            wait(0),
+        ]
         trace = await at.run([{"value": 0}, *script])
         assert trace[3] == {"ok": ["1"]}
         child = next(r for r in (await at.host.invocations("probe"))[0] if r.parent is not None)
@@ -341,7 +348,9 @@ def test_a_step_comes_to_what_its_last_run_said(kind: str) -> None:
 
 @both
 @pytest.mark.parametrize(
-    "inside", ["awakeable", {"sleep": 1}, {"run": {"name": "inner"}}, call("greet", NAME)], ids=["awakeable", "sleep", "step", "call"]
+    "inside",
+    ["awakeable", {"sleep": 1}, {"run": {"name": "inner"}}, call("greet", NAME)],
+    ids=["awakeable", "sleep", "step", "call"],
 )
 def test_nothing_is_waited_for_in_a_step_and_steps_are_not_nested(kind: str, inside: Any) -> None:
     """Whoever ran the step again would not know of it."""

@@ -217,7 +217,10 @@ WAITS = {
     "an awakeable": ["awakeable", wait(0)],
     "a race": [{"sleep": DAY}, {"select": {"of": [0], "first": "to-end"}}],
     "several": [{"sleep": DAY}, {"gather": {}}],
-    "a step": [{"value": 0}, {"run": {"name": "a", "min_wait_ms": 3_000_000, "max_wait_ms": 3_000_000, "ends": [{"temporary": ""}]}}],
+    "a step": [
+        {"value": 0},
+        {"run": {"name": "a", "min_wait_ms": 3_000_000, "max_wait_ms": 3_000_000, "ends": [{"temporary": ""}]}},
+    ],
 }
 
 
@@ -343,8 +346,8 @@ def test_a_function_cancels_and_kills_those_of_its_family_alone(kind: str) -> No
                 {"cancel": "$id:1"},
             ]
         )
-        assert [trace[place]["failed"]["code"] for place in (0, 1, 2, 8, 10)] == [404, 404, 404, 409, 404]
-        assert (trace[4], trace[7]) == (OK, OK)
+        assert [trace[place]["failed"]["code"] for place in (0, 1, 2, 10)] == [404] * 4
+        assert (trace[4], trace[7], trace[8]) == (OK, OK, OK)  # what has ended has ended
         assert trace[5]["failed"]["kind"] == "cancelled"
         await at.host.kill(stranger)
 
@@ -394,3 +397,21 @@ def test_a_direct_call_that_is_not_durable_is_killed_as_it_is_cancelled() -> Non
         return bool(at.host.workflows._memory)
 
     perform("volatile", work)
+
+
+def test_a_tree_that_waits_in_memory_is_killed_like_one_that_is_suspended() -> None:
+    """What runs is no exception: it does not go on, is not tried again, and its children end with it."""
+
+    async def work(at: Waiting) -> None:
+        parent = await at.start([call("probe", ["awakeable", wait(0)]), {"publish": ["ids", "$id:0"]}, wait(0)])
+        child = await at.published()
+
+        async def both_run() -> bool:
+            return {(await at.host.invocation(id)).state for id in (parent, child)} == {"running"}
+
+        await at.until(both_run)
+        await at.host.kill(parent)
+        ends = [await at.ended(id) for id in (parent, child)]
+        assert [(end.state, end.reason) for end in ends] == [("cancelled", "it was killed")] * 2
+
+    perform("durable", work, grace_ms=60_000)

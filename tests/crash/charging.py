@@ -125,18 +125,17 @@ class ChargeLane:
         (moment,) = plan.choices(list(MOMENTS), list(MOMENTS.values()))
         if number == 0 and moment == "start":
             moment = "request"
+        self._bank.close_after(plan.randint(0, 2 * CUSTOMERS_PER_KILL))
         if moment == "start":
             await asyncio.sleep(plan.random() * START_S)
         else:
             await self.server.ready(self._session)
-            self._bank.close_after(plan.randint(0, 2 * CUSTOMERS_PER_KILL))
             if moment == "random":
                 await asyncio.sleep(plan.random() * LOAD_S)
             else:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._bank.closed.wait(), 5 * LOAD_S)
         await self.server.kill()
-        self._bank.open()
         self._report.kills[moment] += 1
 
     async def _ended(self, call: str) -> tuple[dict[str, Any], bytes]:

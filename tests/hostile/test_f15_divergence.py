@@ -143,6 +143,29 @@ def test_a_guest_that_ends_before_its_journal_does_is_found_out(tmp_path):
     perform(tmp_path, work)
 
 
+def test_another_sleep_and_another_step_are_found_out(tmp_path):
+    """A step under another name, one more, one less, in another place; a sleep that is longer, or gone."""
+    first, second, sleep = ("step", "first"), ("step", "second"), ("sleep", 1)
+
+    async def work(scene: Scene) -> None:
+        script = Script((first, sleep, second, LAST))
+        call = await scene.failed(script)
+        for ops in (
+            (("step", "another"), sleep, second),
+            (first, second, sleep, second),
+            (sleep, second),
+            (second, sleep, first),
+            (first, ("sleep", 2), second),
+            (first, second),
+        ):
+            record = await scene.continued(call, Script((*ops, LAST)))
+            assert (record.state, record.result) == ("dead", "diverged"), ops
+        assert (await scene.continued(call, script)).state == "succeeded"
+        assert dict(scene.outside.stores) == {(b"the last", 9): 1}
+
+    perform(tmp_path, work)
+
+
 @pytest.mark.parametrize("way", [(("look", "odd"),), (("store", "odd", 1),), (("look", "even"), ("look", "odd")), ()])
 def test_a_branch_on_what_is_not_recorded_is_found_out(tmp_path, way):
     """The same module, in a world that is different by then, and a host function that tells it so past the journal."""

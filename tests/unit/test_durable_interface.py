@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -120,7 +121,7 @@ def test_ranges_hold_the_numbers_and_no_others(numbers: set[int]) -> None:
     """In order, and no two that could be one."""
     found = ranges(sorted(numbers))
     assert [number for first, last in found for number in range(first, last + 1)] == sorted(numbers)
-    assert all(after[0] > before[1] + 1 for before, after in zip(found, found[1:], strict=False))
+    assert all(after[0] > before[1] + 1 for before, after in pairwise(found))
 
 
 # -- failures
@@ -221,7 +222,11 @@ def test_a_promise_is_what_was_written_of_it() -> None:
     """For the next run."""
     for promise in (Promise(7, "id"), Promise(8, "sign_1x"), timer(9, 5)):
         assert Promise.unpacked(promise.packed()).packed() == promise.packed()
-    assert [promise.is_call for promise in (Promise(7, "id"), Promise(8, "sign_1x"), timer(9, 5))] == [True, False, False]
+    assert [promise.is_call for promise in (Promise(7, "id"), Promise(8, "sign_1x"), timer(9, 5))] == [
+        True,
+        False,
+        False,
+    ]
 
 
 # -- steps and state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from guesthouse.durable.errors import (
 )
 from guesthouse.durable.reading import Reading
 from guesthouse.durable.records import cut_segment
+from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import Trap
-from unit.journal_fakes import HEADER, Guest, Policy, Run, World, diverges, life, of, played, until_done
+from unit.journal_fakes import HEADER, Crash, Guest, Policy, Run, World, diverges, life, of, played, until_done
 
 # -- retries
 
@@ -77,6 +79,61 @@ def test_an_effect_that_is_tried_again_has_the_same_key() -> None:
     asyncio.run(life(found, of("look", "buy")))
     assert len(found.asked) == 2
     assert len({key for key, _ in found.asked}) == 1
+
+
+def test_a_run_that_ends_in_the_middle_of_an_effect_leaves_it_as_a_crash_does() -> None:
+    """A deadline says no more about what was done than a crash: the deployment decides, and units that are committed count."""
+    policy = Policy(ambiguous={"shop.test": "fail"})
+    found = World()
+    run = Run(found, policy)
+
+    async def ends_in_the_middle() -> None:
+        await run.call("look", "look-0")
+        found.dies_at = found.steps + 4  # the effect is made, and its result is never seen
+        with suppress(Crash):
+            await run.call("buy", "buy-1")
+
+    asyncio.run(ends_in_the_middle())
+    assert run.journal.cut() == b""
+    results = asyncio.run(life(found, of("look", "buy"), policy))
+    assert results == [1, Err("perhaps bought")]
+    assert len(found.asked) == 1
+
+
+def test_a_unit_that_was_committed_is_kept_by_a_retry() -> None:
+    """Also where the run ended before the call that it was a part of."""
+    found = World()
+    run = Run(found)
+
+    async def ends_in_the_middle() -> None:
+        found.dies_at = 1
+        with suppress(Crash):
+            await run.call("note", "note-0")
+
+    asyncio.run(ends_in_the_middle())
+    found.segments.append(run.journal.cut() or b"")
+    found.segments = [segment for segment in found.segments if segment]
+    assert asyncio.run(life(found, of("note"))) == [Ok(3)]
+    assert found.notes() == ["note-0-1", "note-0-2"]
+
+
+def test_what_a_guest_was_told_is_durable_before_an_effect_inside_of_a_step() -> None:
+    """A run after a crash does the step with the same arguments, and so under the same key."""
+    found = World()
+
+    async def guest(run: Run) -> Any:
+        seen = await run.call("look")
+        begun = run.journal.steps.begin("pay")
+        if not begun.ended:
+            await run.call("buy", f"for {seen}")
+            found.step()
+            await run.journal.steps.end(None)
+        return seen
+
+    found.dies_at = 5
+    assert asyncio.run(life(found, guest)) == 1
+    assert len(found.asked) == 2
+    assert len(set(found.asked)) == 1
 
 
 def test_a_run_that_fails_in_its_replay_leaves_the_journal_alone() -> None:

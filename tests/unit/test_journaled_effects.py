@@ -8,9 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from guesthouse.durable.errors import JournalDamaged
 from guesthouse.engine.hostcall import Effect
 from guesthouse.engine.values import Err, Ok
 from guesthouse.errors import BadRequest, InvalidModule
+from guesthouse.gateway.topics import event_of
 from guesthouse.interfaces.base import Interface, host_call
 from guesthouse.interfaces.bytes import BYTES, Buffer, BytesInterface, StreamFailed
 from guesthouse.interfaces.cache import CacheInterface, MemoryCache, PersistentCache
@@ -22,13 +24,8 @@ from guesthouse.net.resp import ErrorReply, SimpleString
 from unit.interface_fakes import SimulatedClock, chunks, deployment
 from unit.journal_fakes import Crash, World, database
 from unit.journaled_world import Life
+from unit.wasi_world import Guest
 
-MONOTONIC, WALL, POLL = (
-    "wasi:clocks/monotonic-clock@0.2.12",
-    "wasi:clocks/wall-clock@0.2.12",
-    "wasi:io/poll@0.2.12",
-)
-RANDOM = "wasi:random/random@0.2.12"
 SCALAR, LIST = "momento:cache-scalar/cache-scalar@1.0.0", "momento:cache-list/cache-list@1.0.0"
 TOPIC = "momento:topic/topic@1.0.0"
 HOUR = 3_600_000
@@ -57,6 +54,8 @@ def test_a_message_that_is_sent_again_has_the_same_id() -> None:
     assert one == again
     assert len({one, two, ""}) == 3
     assert others == ["", ""]
+    assert event_of(messages[0]) == f"message-id: {one}\nevent: text\nid: 1\ndata: one\n\n".encode()
+    assert event_of(messages[3]) == b"event: text\nid: 4\ndata: one\n\n"
 
 
 @pytest.fixture
@@ -197,3 +196,41 @@ def test_a_recorder_notes_a_body_as_it_is_read(ends: tuple[BaseException, ...]) 
     offline = Life(world, Bodies(), BytesInterface(), keeps=False)
     assert read_all(offline) == told
     offline.journal.finish("ok")
+
+
+# -- calls without a WIT type
+
+
+class Core(Interface):
+    """A function without a WIT type that reads the world."""
+
+    name = "core"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @host_call("test_core", "fill", Effect.READ, core="ii:i")
+    def fill(self, invocation: Any, guest: Any, pointer: int, length: int) -> int:
+        self.asked += 1
+        assert guest.read(pointer, 1) == b"\0"
+        guest.write(pointer, b"x" * length)
+        return 7
+
+
+def test_what_a_call_without_a_type_wrote_is_written_again() -> None:
+    """Into the guest's memory, where it was; something else in the journal is damage."""
+    world, core = World(), Core()
+    for _ in range(2):
+        guest = Guest()
+        life = Life(world, core)
+        assert life("test_core", "fill", guest, 64, 5) == 7
+        assert guest.read(63, 7) == b"\0xxxxx\0"
+        life.ends()
+    assert core.asked == 1
+    for wrong in (5, [0], [0, 5], ["a", []], [0, [["here", b"x"]]], [0, [[64, "x"]]], [0, [[-1, b"x"]]]):
+        world = World()
+        life = Life(world, core)
+        life.journal.add("test_core#fill", b"\x92\x40\x05", wrong)
+        life.ends()
+        with pytest.raises(JournalDamaged):
+            Life(world, core)("test_core", "fill", Guest(), 64, 5)

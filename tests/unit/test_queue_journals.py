@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +11,10 @@ import pytest
 
 from guesthouse.queue.call import End, Lease, Output, Wait
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
-from guesthouse.queue.journals import Append, append_now
 from guesthouse.queue.queue import Fenced, UnknownInvocation
 from guesthouse.storage import schema
-from guesthouse.storage.database import Connection, Database
+from guesthouse.storage.database import Database
 from guesthouse.storage.errors import StorageError
-from guesthouse.storage.joined import JOINED
 from unit.queue_places import FUNCTION, QueuePlace
 
 DAY = 24 * 3_600_000
@@ -32,33 +29,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[QueuePlace
 
 def _journal(place: QueuePlace, lease: Lease) -> Sequence[bytes]:
     return place.wait(place.queue.journal(lease.call.id))
-
-
-class Journaling:
-    """What a journal joins to the units of work of its invocation."""
-
-    def __init__(self, lease: Lease, done: Sequence[Any] = (), broken: bool = False) -> None:
-        self.lease, self.done, self.broken = lease, list(done), broken
-        self.told: list[Any] = []
-
-    def stored(self) -> tuple[Any] | None:
-        return (self.done.pop(0),) if self.done else None
-
-    def store(self, connection: Connection, result: Any) -> None:
-        append_now(connection, Append(self.lease, None, repr(result).encode()))
-        if self.broken:
-            raise RuntimeError("a mistake")
-
-    def committed(self, result: Any) -> None:
-        self.told.append(result)
-
-
-async def _joined(joined: Journaling, work: Any) -> Any:
-    token = JOINED.set(joined)
-    try:
-        return await work()
-    finally:
-        JOINED.reset(token)
 
 
 # -- appending
@@ -171,6 +141,21 @@ def test_crashes_and_suspensions_are_no_attempts(place: QueuePlace) -> None:
     assert lease.attempt == 2
     place.end(lease)
     assert place.wait(place.queue.find(lease.call.id)).attempts == 2
+
+
+def test_a_retry_that_waits_for_its_time_survives_a_crash(place: QueuePlace) -> None:
+    """Neither its time nor its count begins anew."""
+    (lease,) = place.durable()
+    for attempt in (1, 2, 3):
+        assert lease.attempt == attempt
+        due_ms = place.clock.wall_ms + 60_000
+        place.wait(place.queue.retry(lease, due_ms, place.record(lease, "queued", ended_ms=None)))
+        place.open()
+        assert place.wait(place.queue.recover()) == []
+        assert place.lease() == []
+        assert place.wait(place.queue.waiting())[FUNCTION].next_due_ms == due_ms
+        place.pass_ms(60_000)
+        (lease,) = place.lease()
 
 
 def test_the_first_segment_fixes_the_version(place: QueuePlace) -> None:
@@ -328,91 +313,6 @@ def test_a_journal_can_be_recorded_of_what_has_ended(place: QueuePlace) -> None:
     assert _journal(place, runs) == []
     place.end(place.lease()[0])
     assert place.queue.counts.dead_bytes == place.queue.counts.bytes == 0
-
-
-# -- with effects
-
-
-def test_an_effect_and_its_segment_are_one(place: QueuePlace) -> None:
-    """On the queue and on any other table: both are there, and whoever asked is told after the journal."""
-    (lease,) = place.durable()
-    joined = Journaling(lease)
-    child = place.call()
-
-    async def work() -> Any:
-        kept = await place.queue.enqueue(child)
-        assert joined.told == [child.id]
-        done = await place.database.write(lambda c: c.execute("INSERT INTO token_changes VALUES (7)") and 8)
-        return kept, done
-
-    assert place.wait(_joined(joined, work)) == (child.id, 8)
-    place.wait(asyncio.sleep(0))
-    assert joined.told == [child.id, 8]
-    assert _journal(place, lease) == [repr(child.id).encode(), b"8"]
-
-
-@pytest.mark.parametrize("why", ["fenced", "broken"])
-def test_an_effect_whose_segment_cannot_be_stored_is_undone_alone(place: QueuePlace, why: str) -> None:
-    """Whoever was superseded has no effect; what others do in the same transaction is done."""
-    (lease,) = place.durable()
-    if why == "fenced":
-        place.begin()
-        place.wait(place.queue.recover())
-        place.lease(1, struck=True)
-    joined = Journaling(lease, broken=why == "broken")
-    queue, counted = place.queue, place.queue.counts.calls
-    calls = [place.call() for _ in range(4)]
-
-    async def effect() -> Any:
-        await queue.enqueue_all(calls[1:3])
-
-    async def other() -> Any:
-        await place.database.write(lambda c: c.execute("INSERT INTO token_changes VALUES (7)") and None)
-
-    found = place.all(
-        [queue.enqueue(calls[0]), _joined(joined, effect), _joined(joined, other), queue.enqueue(calls[3])]
-    )
-    assert [type(result) for result in found][::3] == [str, str]
-    assert all(isinstance(result, Fenced if why == "fenced" else Exception) for result in found[1:3])
-    assert queue.counts.calls == counted + 2
-    assert begin_counts(place) == counted + 2
-    assert [lease.call.id for lease in place.lease(9)] == [calls[0].id, calls[3].id]
-    assert place.look("SELECT count(*) FROM token_changes") == [(1,)]
-    assert joined.told == []
-
-
-def begin_counts(place: QueuePlace) -> int:
-    return place.begin().counts.calls
-
-
-def test_what_an_earlier_run_has_had_committed_is_answered_and_not_done(place: QueuePlace) -> None:
-    """Neither on the queue nor elsewhere; what was reserved for it is given back."""
-    (lease,) = place.durable()
-    joined = Journaling(lease, ["earlier", [("x", 1)], 7])
-    counted = place.queue.counts.calls
-
-    async def work() -> Any:
-        first = await place.queue.enqueue(place.call())
-        second = await place.queue.enqueue_all([place.call(promise=1)])
-        return first, second, await place.database.write(lambda c: 1 // 0)
-
-    assert place.wait(_joined(joined, work)) == ("earlier", [("x", 1)], 7)
-    assert place.queue.counts.calls == counted
-    assert place.look("SELECT count(*) FROM invocations") == [(1,)]
-    assert _journal(place, lease) == []
-
-
-def test_who_commits_for_others_has_joined_nothing(place: QueuePlace) -> None:
-    """The task that commits is begun by somebody with a journal: what others ask of it later is not that journal's."""
-    (lease,) = place.durable()
-
-    async def both() -> None:
-        first = asyncio.create_task(_joined(Journaling(lease), lambda: place.queue.enqueue(place.call())))
-        await asyncio.sleep(0)
-        await asyncio.gather(first, *(place.queue.enqueue(place.call()) for _ in range(3)))
-
-    place.wait(both())
-    assert len(_journal(place, lease)) == 1
 
 
 # -- older data directories

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,8 +100,8 @@ def check(
     import asyncio
 
     exports = _from_files(files) if against is None else _from_server(url, against, limit, state)
-    with output.working("replaying"):
-        found = asyncio.run(_check(wasm.read_bytes(), exports))
+    with output.progress("compiling") as say:
+        found = asyncio.run(_check(wasm.read_bytes(), exports, say))
     if not found:
         raise Failure(f"there is no journal{f' of {against}' if against else ''} to check against")
     _report(output, wasm, found)
@@ -140,11 +140,13 @@ def _export(client: Client, id: str) -> bytes | None:
         raise failure_of(response)
 
 
-async def _check(wasm: bytes, exports: Iterator[bytes]) -> list[Checked]:
-    found = []
+async def _check(wasm: bytes, exports: Iterator[bytes], say: Callable[[str], None]) -> list[Checked]:
+    found: list[Checked] = []
     async with isolated() as host:
         async for data in _beside(exports):
             found.append(await _one(host, wasm, data))
+            differing = sum(each.verdict != "identical" for each in found)
+            say(f"{len(found)} replayed{f', {differing} of them differ' if differing else ''}")
     return found
 
 

@@ -22,6 +22,8 @@ STATES = ("queued", "running", "suspended", "succeeded", "failed", "dead", "canc
 PAGE = 1_000
 """Records that a server gives at once."""
 COLOURS = {"succeeded": "green", "failed": "red", "dead": "red", "lost": "red", "cancelled": "yellow"}
+LONGEST_ANSWER = 80
+"""Characters of a reason in a list; `show` has all of it."""
 KEPT = "of direct calls a server keeps those that failed, unless told otherwise"
 
 
@@ -103,6 +105,8 @@ def _answer(record: dict[str, Any]) -> str:
     due = f"due {moment(record['due_at'])}" if record["due_at"] else ""
     waits = f"waits for {record['waits_for']}" if record["waits_for"] else ""
     answer = record["reason"].partition(";")[0].rstrip(".") or waits or str(record["status"] or record["result"])
+    if len(answer) > LONGEST_ANSWER:
+        answer = f"{answer[: LONGEST_ANSWER - 1]}…"
     return ", ".join(part for part in (answer, due) if part)
 
 
@@ -140,7 +144,11 @@ def _hints(found: dict[str, Any]) -> Iterator[str]:
         yield f"what it did, call by call: `guesthouse replay {of_it}"
     if state == "dead":
         yield f"what it was asked: `guesthouse invocations request {of_it}"
-        yield f"run it again: `guesthouse invocations redrive {of_it}; give it up: `guesthouse invocations drop {of_it}"
+        again = "run it again"
+        if found["result"] == "ambiguous":
+            again = "do it once more"
+            yield f"let it see that as failed: `guesthouse invocations redrive {invocation} --fail`"
+        yield f"{again}: `guesthouse invocations redrive {of_it}; give it up: `guesthouse invocations drop {of_it}"
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

@@ -90,6 +90,15 @@ class Output:
         with console(sys.stderr).status(text) as status:
             yield status.stop
 
+    @contextmanager
+    def progress(self, text: str) -> Iterator[Callable[[str], None]]:
+        """As `working`, for what goes on step by step: what it gives changes the text."""
+        if self.quiet or self.as_json or not sys.stderr.isatty():
+            yield lambda text: None
+            return
+        with console(sys.stderr).status(text) as status:
+            yield status.update
+
 
 @contextmanager
 def until_interrupted() -> Iterator[None]:

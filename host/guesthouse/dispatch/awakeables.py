@@ -13,10 +13,13 @@ import binascii
 import hashlib
 import hmac
 import re
+from pathlib import Path
 from typing import Final, NamedTuple
 
+from guesthouse.clock import Clock
 from guesthouse.interfaces.durable import NoSuchAwakeable
 from guesthouse.interfaces.durable.values import AWAKEABLE
+from guesthouse.registry.artefacts import KEY_BYTES, Rejected, ignore, load_host_key
 
 KEY_FILE: Final = "awakeables.key"
 """Of the data directory: whoever loses it loses the awakeables that are not completed yet."""
@@ -61,6 +64,13 @@ class AwakeableIds:
         if found is None or not hmac.compare_digest(self.make(*found).encode(), id.encode()):
             raise no_such_awakeable()
         return found
+
+
+def awakeable_ids(directory: Path | None, clock: Clock, *, rejected: Rejected = ignore) -> AwakeableIds:
+    """Those of a data directory; without one they are good for as long as the object lives."""
+    if directory is None:
+        return AwakeableIds(clock.random_bytes(KEY_BYTES))
+    return AwakeableIds(load_host_key(directory, KEY_FILE, rejected=rejected))
 
 
 def no_such_awakeable() -> NoSuchAwakeable:

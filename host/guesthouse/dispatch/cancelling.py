@@ -28,6 +28,8 @@ CANCEL_TRIES: Final = 20
 """How often a cancellation looks again at a call that began, or waits again, while it was being cancelled."""
 AT_ONCE: Final = 256
 """Invocations of one depth that are told together."""
+QUEUED: Final = ("async", "durable")
+"""Modes of invocations that a queue holds: a kill ends their rows, whoever runs them."""
 TOLD: Final = completion_of_failure(Failure(CANCELLED, "the invocation was cancelled"))
 
 
@@ -98,7 +100,7 @@ class Cancelling:
         """Ends an invocation, and all that it called and waits for, without asking.  Raises as `cancel`."""
         record = await self._find(id)
         _check_live(record)
-        running = self._running(id)
+        running = None if record.mode in QUEUED else self._running(id)
         if running is not None:
             running.give_up()
             return

@@ -39,6 +39,13 @@ def completion_of(record: Record, output: Output | None) -> Completion:
     return completion_of_failure(Failure(FAILED, message, record.status))
 
 
+def outcome_of(record: Record) -> str:
+    """The outcome alone: all that is needed to know whether somebody has waited for long enough."""
+    if record.state == "cancelled":
+        return "cancelled"
+    return "ok" if record.state == "succeeded" and (not record.status or 200 <= record.status < 300) else "failed"
+
+
 def _of_answer(output: Output) -> Failure:
     """The failure that an answer tells: its text, or what the crate for guests writes; and its headers of that kind."""
     metadata = [

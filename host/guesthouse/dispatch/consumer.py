@@ -343,6 +343,7 @@ class Consumer:
                 if self._runs:
                     await self._queue.extend()
                 await self._queue.expire()
+                await self._queue.refresh()
                 times = [found.oldest_ms for found in (await self._look()).values()]
                 self._woken.set()
                 await self._durable.versions.tidy(self._queue)

@@ -104,6 +104,8 @@ class Deployer:
         """Linked modules by their digest, and whether their calls can have a journal."""
         self.recorded = False
         """Whether calls of all functions may have a journal, and not only those of durable ones."""
+        self.unbundle = unbundle
+        """What `prepare` takes modules apart with: whoever makes one host after the other need not do it for each."""
         self._compiling = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def deploy(
@@ -125,7 +127,9 @@ class Deployer:
         if manifest.topics and kind != "spawn":
             raise BadRequest(f"topics start spawn functions only, and {namespace}/{name} is a {kind} function")
         if manifest.durable is not None and kind not in CALLABLE:
-            raise BadRequest(f"{namespace}/{name} is a {kind} function: it cannot be durable, for none of its calls is queued")
+            raise BadRequest(
+                f"{namespace}/{name} is a {kind} function: it cannot be durable, for none of its calls is queued"
+            )
         check_schedules(draft, self._clock.wall_ns() / 1e9)
         stored = await self._registry.deploy(namespace, name, wasm, kind=kind, imports=pre.used, manifest=manifest)
         self._configure(stored, pre)
@@ -154,7 +158,7 @@ class Deployer:
         pre = self._programs.get((deployment.digest, journaled))
         if pre is None:
             wasm = self._registry.wasm(deployment.digest)
-            pre = self._link(unbundle(wasm), deployment.digest, journaled)
+            pre = self._link(self.unbundle(wasm), deployment.digest, journaled)
         self._configure(deployment, pre)
         return self._prepared(deployment, pre)
 

@@ -217,7 +217,9 @@ class DurableRun(QueuedRun):
             self._end_journal(outcome)
             return
         self.outcome = outcome
-        if isinstance(error, Suspended):
+        if isinstance(error, Suspended) and self.cancelled:
+            self.verdict = Verdict("cancelled", "cancelled", "it was cancelled")
+        elif isinstance(error, Suspended):
             self.wait = self._within_life(error.wait)
             self.segment = self._journal.suspended(self.running.lines if isinstance(self.running, Journaled) else 0)
             self._what = error.what

@@ -133,9 +133,7 @@ class Invocations:
         self.most_body_bytes = most_body_bytes
         self._unwritten = unwritten
         self._clock = clock
-        self.cancelling = Cancelling(
-            queue, runner, waiters, clock, find=self.find, running=self._running, waits=waits
-        )
+        self.cancelling = Cancelling(queue, runner, waiters, clock, find=self.find, running=self._running, waits=waits)
 
     # -- calls for later
 

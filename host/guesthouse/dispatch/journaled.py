@@ -1,8 +1,8 @@
 """`Journaled`: a run of a durable call, which is told first what earlier runs of it were told.
 
-Promises: until it is past where an earlier one ended, nothing of what it uses up counts and nothing that it logs is logged again;
-its deadline and its fuel begin there.  One that waits keeps its memory only as long as nobody else needs the place.  Must not know
-how journals and calls are kept.
+Promises: until it is past where an earlier one ended, nothing of what it uses up counts, and nothing that it logs is logged
+again; its deadline and its fuel begin there.  One that waits keeps its memory only as long as nobody else needs the place.  Must
+not know how journals and calls are kept.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class Journaled(Running):
         call = lease.call
         super().__init__(dispatcher, prepared, entry, MODE, call.id, *rest)
         self.root, self.depth = call.root or call.id, call.depth
+        self._leaves = dispatcher.draining and self.id not in dispatcher.waiters
         end_ms = max(call.queued_ms, call.due_ms) + policy.life_ms if policy.life_ms else None
         self._life_ends_ns = None if end_ms is None else self._monotonic_ns(end_ms)
         if resumes:

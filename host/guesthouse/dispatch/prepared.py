@@ -17,6 +17,7 @@ from guesthouse.engine.types import BorrowType, OptionType, OwnType
 from guesthouse.engine.wit_version import compatible
 from guesthouse.errors import BadRequest, InvalidModule
 from guesthouse.interfaces.detached import GUEST
+from guesthouse.interfaces.durable import CallInterface, DurableInterface
 from guesthouse.interfaces.log import LogInterface
 from guesthouse.limits import PAGE, Limits
 from guesthouse.registry.deployment import Deployment
@@ -38,6 +39,7 @@ DIRECT = frozenset({"web", "call"})
 """Modes in which somebody waits for the answer: their host calls are counted by function only, unless all is recorded."""
 UNBOUNDED = 1 << 62
 """Of what a run of a durable call may use up until it is where another one ended: that was bounded once before."""
+_PROMISING = (DurableInterface.name, CallInterface.name)
 SLICE_MS = 2
 """At most that much of the processor's time is a slice (guest.c)."""
 
@@ -120,7 +122,7 @@ class Prepared:
     ) -> None:
         self.deployment = deployment
         self.pre = pre
-        self.limits = deployment.manifest.limits
+        self.limits = _limits_of(deployment)
         self.deadline_ns = self.limits.deadline_ms * 1_000_000
         self.tells = LogInterface.name in deployment.imports
         """Its guest sends its log somewhere, also what the host has to say: when a call began, how it ended."""
@@ -220,6 +222,14 @@ class Prepared:
         callee = Callee(self._pool, self.pre, export, target, limits, observer)
         recorder = self._metrics.recorder(self.deployment.path, mode)
         return Entry(callee, recorder, takes_buffer, detached=detached or self.detached)
+
+
+def _limits_of(deployment: Deployment) -> Limits:
+    """Those of a deployment: a guest that makes promises has a handle for each, besides what others may have."""
+    limits = deployment.manifest.limits
+    if deployment.imports.isdisjoint(_PROMISING):
+        return limits
+    return replace(limits, resources=limits.resources + limits.promises)
 
 
 def check_memory(limits: Limits, memory_min: int) -> None:

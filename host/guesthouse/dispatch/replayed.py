@@ -184,9 +184,10 @@ def _whole(value: Any, most: int) -> str | None:
 
 
 def _resource(value: Mapping[str, Any], most: int) -> str:
-    """`<promise 3>`: what stands for one, with the first thing that is known of it."""
-    known = value.get("is")
-    first = known[0] if isinstance(known, list) and known else known
+    """`<promise 3>`: what stands for one, with its id if it has one, or else the first thing that is known of it."""
+    first = value.get("is")
+    if isinstance(first, list) and first:
+        first = next((each for each in first if isinstance(each, str) and each), first[0])
     return f"<{value['resource']}>" if first is None else f"<{value['resource']} {brief(first, most)}>"
 
 

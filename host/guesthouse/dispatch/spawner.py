@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sized
 from contextlib import AbstractAsyncContextManager, nullcontext
+from contextvars import Context
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -23,6 +24,7 @@ from guesthouse.queue.call import Record
 from guesthouse.queue.spawns import Spawns
 from guesthouse.registry.deployment import Deployment
 from guesthouse.registry.registry import Registry
+from guesthouse.storage.joined import done_before
 from guesthouse.telemetry import Metrics, logger
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class SpawnQueue:
 
     async def spawn(self, parent: Invocation, name: str, payload: bytes) -> None:
         """Accepts a run in the parent's namespace (see `interfaces.spawn.Spawner`)."""
+        if done_before() is not None:  # by an earlier run of a durable parent, which a crash kept from learning of it
+            return
         deployment = self._registry.get(parent.deployment.namespace, name)
         if deployment is None or deployment.kind != "spawn":
             raise NotFound(f"there is no spawn function {name!r}")
@@ -109,7 +113,7 @@ class SpawnQueue:
             raise SpawnLimit("the spawn queue is full")
         invocation_id = self._dispatcher.new_id()
         try:
-            begun = await self._spawns.begin(
+            await self._spawns.begin(
                 invocation_id,
                 deployment.namespace,
                 deployment.name,
@@ -120,10 +124,9 @@ class SpawnQueue:
         except BaseException:  # cancelled after the row was written: it would count as lost
             self._spawns.end(invocation_id)
             raise
-        if begun != invocation_id:  # by an earlier run of a durable parent, which a crash kept from learning of it
-            return begun
         work = self._run(deployment, payload, invocation_id, root or invocation_id, depth)
-        task = asyncio.get_running_loop().create_task(work, name=f"spawn {deployment.path}")
+        # in an empty context: what it writes is no part of what its parent is joining to its journal (see `JOINED`)
+        task = asyncio.get_running_loop().create_task(work, name=f"spawn {deployment.path}", context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return invocation_id

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from guesthouse.clock import Clock
 from guesthouse.dispatch.awakeables import AwakeableIds, no_such_awakeable
+from guesthouse.dispatch.cancelling import HasEnded
 from guesthouse.dispatch.completions import completion_of
 from guesthouse.dispatch.keyed_memory import KeyedMemory
 from guesthouse.dispatch.workflows_base import NUMBER_BITS
@@ -57,8 +58,7 @@ class Workflows:
 
     def open(self, invocation: Invocation) -> MemoryWorkflow | StoredWorkflow:
         """That of an invocation."""
-        lease = invocation.lease
-        if lease is None or not lease.call.durable:
+        if invocation.journal is None or not invocation.journal.durable:
             memory = self._memory[invocation.id] = MemoryWorkflow(invocation, self)
             invocation.closers.append(lambda: self._close_memory(invocation.id, memory))
             return memory
@@ -136,13 +136,20 @@ class Workflows:
         self._waiters.unwatch(id, end)
 
     async def end(self, caller: Invocation, id: str, *, kill: bool) -> None:
-        """Cancels or kills an invocation of the caller's family.  Raises `UnknownInvocation` and `HasEnded`."""
+        """Cancels or kills an invocation of the caller's family, if it has not ended.  Raises `UnknownInvocation`.
+
+        That it has ended is no error: it may have done so by this very call, before a crash.
+        """
+        if caller.journal is not None:
+            # What has led to this has to be known before it is done: it changes what is seen.
+            await caller.journal.flush()
         joined = JOINED.set(None)  # a family is ended by many units of work: done again, it is another one
         try:
             record = await self._calls.find(id)
             if record.root != caller.root:
                 raise UnknownInvocation(f"there is no invocation {id[:64]!r} in this family")
-            await (self._calls.kill(id) if kill else self._calls.cancel(id))
+            with suppress(HasEnded):
+                await (self._calls.kill(id) if kill else self._calls.cancel(id))
         finally:
             JOINED.reset(joined)
 

@@ -140,11 +140,11 @@ def _headers(headers: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def _idempotency(deployment: Deployment, request: Request, again: str) -> Idempotency | None:
     """What makes it the same call: the guest's own key, or that of what makes it."""
-    key, principal = request.idempotency_key, PRINCIPAL
+    key, principal, body = request.idempotency_key, PRINCIPAL, request.payload
     if key is None:
         if not again:
             return None
-        key, principal = again, f"{PRINCIPAL} step"
+        key, principal, body = again, f"{PRINCIPAL} step", b""  # whatever it says the second time, it is the first one
     return idempotency_of(
         key,
         namespace=deployment.namespace,
@@ -153,5 +153,5 @@ def _idempotency(deployment: Deployment, request: Request, again: str) -> Idempo
         method="POST",
         path=None,
         query=(),
-        body=request.payload,
+        body=body,
     )

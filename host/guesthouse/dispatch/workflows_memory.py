@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from guesthouse.dispatch.completions import outcome_of
 from guesthouse.dispatch.workflows_base import BaseWorkflow
 from guesthouse.dispatch.workflows_waiting import Tally
+from guesthouse.errors import BodyTooLarge
 from guesthouse.interfaces.durable import Promise, Request
 from guesthouse.queue.call import Completion, Record
 
@@ -31,7 +33,11 @@ class MemoryWorkflow(BaseWorkflow):
         super().__init__(invocation, run, workflows)
         self._keyed = workflows.keyed
         self._completions: dict[int, Completion] = {}
+        """Of awakeables."""
+        self._held = 0
+        """Bytes of those."""
         self._ended: dict[int, Record] = {}
+        """Of calls; their answers stay where they are until somebody wants them."""
         self._watched: dict[str, asyncio.Future[Record | None]] = {}
         self._awakeables: set[int] = set()
         lease = invocation.lease
@@ -47,21 +53,36 @@ class MemoryWorkflow(BaseWorkflow):
         return promise
 
     def complete(self, number: int, completion: Completion) -> bool:
-        """Completes an awakeable; false where there is none of this number.  The first time counts."""
+        """Completes an awakeable; false where there is none of this number.  The first time counts.
+
+        Raises `BodyTooLarge` where what it holds would be more than a wait returns.
+        """
         if number not in self._awakeables:
             return False
-        self._completions.setdefault(number, completion)
-        self.nudge()
+        if number not in self._completions:
+            most = self._invocation.limits.wait_bytes
+            if self._held + len(completion.value) > most:
+                raise BodyTooLarge(f"what awaits the invocation is over {most} bytes already")
+            self._held += len(completion.value)
+            self._completions[number] = completion
+            self.nudge()
         return True
 
     async def _look(self, tally: Tally) -> Mapping[int, str] | None:
-        while self._ended:
-            number, record = self._ended.popitem()
-            self._completions[number] = await self._workflows.completion(record)
-        return {number: self._completions[number].outcome for number in tally.pending if number in self._completions}
+        found = {number: outcome_of(self._ended[number]) for number in tally.pending if number in self._ended}
+        found |= {number: self._completions[number].outcome for number in tally.pending if number in self._completions}
+        return found
 
     async def _values(self, numbers: Sequence[int]) -> Mapping[int, Completion]:
-        return {number: self._completions[number] for number in numbers}
+        values: dict[int, Completion] = {}
+        left = self._invocation.limits.wait_bytes
+        for number in numbers:
+            value = self._completions.get(number) or await self._workflows.completion(self._ended[number])
+            left -= len(value.value)
+            if left < 0:
+                raise self._too_much()
+            values[number] = value
+        return values
 
     async def _rest(self, tally: Tally, until_ms: int | None, changed: asyncio.Future[None]) -> None:
         await asyncio.wait((changed,), timeout=self._seconds(tally, until_ms))

@@ -14,11 +14,11 @@ from guesthouse.dispatch.workflows_base import BaseWorkflow
 from guesthouse.dispatch.workflows_calls import AT_ONCE
 from guesthouse.dispatch.workflows_waiting import Tally
 from guesthouse.durable.errors import Suspended
-from guesthouse.errors import Trap
 from guesthouse.interfaces.durable import Promise, Request
 from guesthouse.interfaces.durable.part import REFUSALS
 from guesthouse.queue.call import CANCELLATION, Completion
 from guesthouse.queue.queue import TooMuch
+from guesthouse.storage.joined import done_before
 
 if TYPE_CHECKING:
     from guesthouse.dispatch.journaled import Journaled
@@ -80,11 +80,10 @@ class StoredWorkflow(BaseWorkflow):
         return {number: known[number] for number in ended if number in known}
 
     async def _values(self, numbers: Sequence[int]) -> Mapping[int, Completion]:
-        most = self._invocation.limits.wait_bytes
         try:
-            return await self._queue.completions(self._lease.call.id, numbers, most)
+            return await self._queue.completions(self._lease.call.id, numbers, self._invocation.limits.wait_bytes)
         except TooMuch:
-            raise Trap(f"what was waited for came to over {most} bytes", "wait-bytes") from None
+            raise self._too_much() from None
 
     async def _rest(self, tally: Tally, until_ms: int | None, changed: asyncio.Future[None]) -> None:
         if self._seconds(tally, until_ms) is not None:
@@ -114,9 +113,12 @@ class StoredWorkflow(BaseWorkflow):
 
     async def call(self, requests: Sequence[Request]) -> list[Promise]:
         """Calls functions."""
-        calls = self._workflows.callees.make(self._invocation, requests, self.numbers(len(requests)))
+        numbers = self.numbers(len(requests))
         made: list[Promise] = []
+        while (before := done_before()) is not None:
+            made += [Promise(number, call_id) for call_id, number in before[0]]
         try:
+            calls = self._workflows.callees.make(self._invocation, requests[len(made) :], numbers[len(made) :])
             for at in range(0, len(calls), AT_ONCE):
                 queued = await self._workflows.enqueue(calls[at : at + AT_ONCE])
                 made += [Promise(number, call_id) for call_id, number in queued]

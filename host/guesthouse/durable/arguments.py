@@ -12,18 +12,24 @@ from guesthouse.durable.showing import show
 
 WHOLE: Final = 256
 """Bytes of arguments that are kept as they are; of longer ones a digest is, and what people are shown."""
+LARGE: Final = 512 << 10
+"""From this size on the digest is made beside the loop: it takes about a millisecond."""
 
 
-def kept(arguments: bytes) -> Arguments:
-    """What a journal keeps of arguments, which are MessagePack."""
-    return arguments if len(arguments) <= WHOLE else Shown(_digest(arguments), _shown(arguments))
+def kept(arguments: Arguments) -> Arguments:
+    """What a journal keeps of arguments, which are MessagePack, or kept already."""
+    if isinstance(arguments, Shown) or len(arguments) <= WHOLE:
+        return arguments
+    return Shown(_digest(arguments), _shown(arguments))
 
 
-def same(recorded: Arguments, arguments: bytes) -> bool:
+def same(recorded: Arguments, arguments: Arguments) -> bool:
     """Whether these are the arguments that were kept."""
-    if isinstance(recorded, Shown):
-        return len(arguments) > WHOLE and recorded.digest == _digest(arguments)
-    return recorded == arguments
+    if not isinstance(recorded, Shown):
+        return recorded == arguments
+    if isinstance(arguments, Shown):
+        return recorded.digest == arguments.digest
+    return len(arguments) > WHOLE and recorded.digest == _digest(arguments)
 
 
 def describe(name: str, arguments: Arguments) -> str:

@@ -38,7 +38,7 @@ class Ambiguous(GuesthouseError):
     title = "A request was perhaps sent before a crash"
 
     def __init__(self, entry: int, call: str) -> None:
-        super().__init__(f"entry {entry}, which a crash cut off, was perhaps done already: {call}")
+        super().__init__(f"call {entry}, which a crash cut off, was perhaps done already: {call}")
         self.entry = entry
         self.call = call
         """The call, as text."""
@@ -59,7 +59,7 @@ class Diverged(JournalError):
     title = "The function did not do again what it had done"
 
     def __init__(self, entry: int, recorded: str, found: str) -> None:
-        super().__init__(f"entry {entry} differs: recorded is {recorded}, and the guest now did {found}")
+        super().__init__(f"call {entry} differs: recorded is {recorded}, and the guest now did {found}")
         self.entry = entry
         self.recorded = recorded
         self.found = found

@@ -8,6 +8,7 @@ its calls beyond their effect, `Interface` lists.  Must not know any single inte
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from types import CoroutineType
@@ -15,10 +16,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from guesthouse.durable.arguments import describe
+from guesthouse.durable.arguments import LARGE, describe, kept
 from guesthouse.durable.codec import arguments_packer, packer, resources_of, unpackable
 from guesthouse.durable.errors import Ambiguous, JournalDamaged
 from guesthouse.durable.journal import LIVE, Journal
+from guesthouse.durable.records import Arguments
 from guesthouse.durable.unpacking import Classes, unpacker
 from guesthouse.engine.hostcall import Effect, HostCall, in_thread
 from guesthouse.engine.types import FuncType
@@ -109,12 +111,21 @@ class _Hook:
         if journal.steps.name is not None:
             return self._in_step(journal, invocation, args)
         arguments = _encode(self._pack_arguments(args))
+        if len(arguments) >= LARGE:
+            return self._answer_large(journal, invocation, args, arguments)
+        return self._answer(journal, invocation, args, arguments)
+
+    def _answer(self, journal: Journal, invocation: Any, args: tuple[Any, ...], arguments: Arguments) -> Any:
         if journal.replaying:
             plain = journal.told(self._name, arguments)
             if plain is not LIVE:
                 return self._told(journal, plain, args)
             return self._go_on(journal, invocation, args, arguments)
         return self._called(journal, invocation, args, arguments)
+
+    async def _answer_large(self, journal: Journal, invocation: Any, args: tuple[Any, ...], arguments: bytes) -> Any:
+        found = self._answer(journal, invocation, args, await asyncio.to_thread(kept, arguments))
+        return await found if type(found) is CoroutineType else found
 
     # -- replay
 
@@ -127,19 +138,19 @@ class _Hook:
                     obj.play(journal.streams.pieces(stream))
         return result
 
-    async def _go_on(self, journal: Journal, invocation: Any, args: tuple[Any, ...], arguments: bytes) -> Any:
+    async def _go_on(self, journal: Journal, invocation: Any, args: tuple[Any, ...], arguments: Arguments) -> Any:
         """A call that an earlier run had announced, and perhaps made."""
         subject, call = self._subject, self._call
         if not subject.transactional:
             place = subject.place(invocation, call.function, args)
             if place is not None and self._decide(journal, place, arguments) == "fail":
                 result = subject.cut_off(call.interface, call.function)
-                journal.add_result(self._packed(result, None), failed=True)
+                journal.add_result(self._packed(result, None), failed=False)  # a retry must not do it either
                 await journal.flush()
                 return result
         return await self._write(journal, invocation, args)
 
-    def _decide(self, journal: Journal, place: str, arguments: bytes) -> str:
+    def _decide(self, journal: Journal, place: str, arguments: Arguments) -> str:
         word = journal.decided or journal.ambiguous.get(place, "repeat")
         journal.on_ambiguous(word)
         if word == "ask":
@@ -150,11 +161,17 @@ class _Hook:
 
     def _in_step(self, journal: Journal, invocation: Any, args: tuple[Any, ...]) -> Any:
         """What is called inside of a step is not recorded: the step is."""
-        if self._writes:
-            journal.steps.calls += 1
-        return self._live(invocation, *args)
+        if not self._writes:
+            return self._live(invocation, *args)
+        journal.steps.calls += 1
+        return self._write_in_step(journal, invocation, args) if journal.durable else self._live(invocation, *args)
 
-    def _called(self, journal: Journal, invocation: Any, args: tuple[Any, ...], arguments: bytes) -> Any:
+    async def _write_in_step(self, journal: Journal, invocation: Any, args: tuple[Any, ...]) -> Any:
+        await journal.flush()  # what the guest was told before may not change any more
+        found = self._live(invocation, *args)
+        return await found if type(found) is CoroutineType else found
+
+    def _called(self, journal: Journal, invocation: Any, args: tuple[Any, ...], arguments: Arguments) -> Any:
         journal.check_live()
         if self._writes and journal.durable:
             invocation.go_on()
@@ -179,7 +196,7 @@ class _Hook:
             return _flushed(journal, result)
         return result
 
-    async def _read_later(self, journal: Journal, waiting: Any, noted: Any, arguments: bytes) -> Any:
+    async def _read_later(self, journal: Journal, waiting: Any, noted: Any, arguments: Arguments) -> Any:
         journal.inside = True
         try:
             result = await self._settled(journal, waiting)

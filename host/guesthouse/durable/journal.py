@@ -20,6 +20,7 @@ from guesthouse.durable.reading import Reading
 from guesthouse.durable.records import (
     MOST_BODY,
     AnyRecord,
+    Arguments,
     Call,
     Decided,
     End,
@@ -166,7 +167,7 @@ class Journal(Writing):
 
     # -- what the hook asks: replay
 
-    def told(self, name: str, arguments: bytes) -> Any:
+    def told(self, name: str, arguments: Arguments) -> Any:
         """The plain result that was recorded for the next call, or `LIVE`.  Raises `Diverged`, and traps that were recorded."""
         reading = self.reading
         record = reading.ahead
@@ -178,7 +179,7 @@ class Journal(Writing):
             return record.result
         return self._told(name, arguments)
 
-    def _told(self, name: str, arguments: bytes) -> Any:
+    def _told(self, name: str, arguments: Arguments) -> Any:
         reading = self.reading
         record = reading.ahead
         if not isinstance(record, Call | Intent) or reading.name(record.name) != name:
@@ -197,7 +198,7 @@ class Journal(Writing):
         while (record := self.reading.ahead) is not None:
             self.reading.advance()
             if type(record) is Unit:
-                self.units.append(tuples(record.result))
+                self.units.append(record.result)
             elif type(record) is Decided:
                 self.decided = record.word
             elif type(record) is Result:
@@ -214,7 +215,9 @@ class Journal(Writing):
                 )
         if self.offline:
             raise self.breaks(JournalEnded(f"the journal ends in entry {self.entry - 1}"))
+        self.units = [tuples(result) for result in self.units]
         self._end_replay_here()
+        self.open = True
         return LIVE
 
     def _observed(self, what: str) -> Any:
@@ -250,24 +253,26 @@ class Journal(Writing):
         if self.offline:
             raise self.breaks(JournalEnded("the journal has ended"))
 
-    def add(self, name: str, arguments: bytes, result: Any) -> bool:
+    def add(self, name: str, arguments: Arguments, result: Any) -> bool:
         """Records a call with its result; whether so much waits by now that it should be flushed."""
         return self.add_entry(Call(self.number_of(name), kept(arguments), result))
 
-    def announce(self, name: str, arguments: bytes) -> None:
+    def announce(self, name: str, arguments: Arguments) -> None:
         """Records that an effect is about to begin."""
         self.count_effect()
-        self.units, self.decided = [], ""
+        self.units, self.decided, self.open = [], "", True
         self.add_entry(Intent(self.number_of(name), kept(arguments)))
 
     def add_result(self, result: Any, *, failed: bool) -> None:
         """Records what came of the effect that was announced last."""
+        self.open = False
         self.add_record(Result(result, failed))
         if not failed:
             self.keep()
 
     def add_trap(self, trap: Trap) -> None:
         """Records that the call which was announced last ended the guest."""
+        self.open = False
         self.add_record(Raised(trap.reason, str(trap)[:MOST_TEXT]))
 
     def count_effect(self) -> None:

@@ -45,6 +45,8 @@ class Writing:
         """Why it cannot be gone on with: raised again by whatever is asked of it, for who it was raised to may hide it."""
         self.full = False
         """Whether a recorder without a sink had no room for all: what comes then is not recorded."""
+        self.open = False
+        """Whether an effect was announced of which nobody knows yet what came of it."""
         self._most = most
         self._size = size
         self._body = Body()
@@ -142,9 +144,14 @@ class Writing:
 
     def cut(self) -> bytes:
         """The last segment of a run that failed and is tried again: what was read or failed after the last effect that
-        succeeded is void, and done again.  Empty where there is nothing to store."""
+        succeeded is void, and done again.  Empty where there is nothing to store.
+
+        A run that ended in the middle of an effect leaves it as a crash does: it was perhaps done, or in part.
+        """
         if self.broken is not None:
             return b""
+        if self.open:
+            return self._body.sealed()
         if self._kept_pending:
             return self._body.sealed(cut=self._kept if self.entry > self._kept else NEVER)
         return cut_segment(self._kept) if self._body.first > self._kept else b""

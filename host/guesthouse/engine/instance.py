@@ -23,6 +23,7 @@ from guesthouse.engine.linker import Import
 from guesthouse.engine.raw_memory import RawMemory
 from guesthouse.engine.resources import ResourceTable
 from guesthouse.engine.traps import host_error, trap_of
+from guesthouse.engine.turn import Turn
 from guesthouse.engine.worker import Workers
 from guesthouse.errors import Cancelled, DeadlineExceeded, GuesthouseError, HostError, Trap
 
@@ -32,12 +33,6 @@ START, ANSWER, TRAP, CONTINUE, FOLLOW, NOTHING = range(6)
 """What the native side is to do next."""
 BRIEF_NS = 50_000
 """A guest that computes less than this (a hand-over to a worker) between two host calls gains nothing by a worker."""
-CALLS_PER_TURN = 128
-"""Host calls that such a guest may make in a row before others have their turn on the loop."""
-CALLS_PER_LOOK = 16
-TURN_NS = 250_000
-"""Its turn is no longer than this (half of a first slice), which is looked at after every `CALLS_PER_LOOK` calls.  Each turn
-costs tens of microseconds, for two threads and a turn of the loop: more than several calls."""
 TICK_NS = 1_000_000
 """A host function that takes less than an epoch leaves the guest its slice: else many short ones would add up to a guest
 that never yields."""
@@ -57,7 +52,7 @@ class Instance(RawMemory):
     """The lifted result of a call that is done."""
     error: GuesthouseError | None = None
     fuel_used: int | None = None
-    peak_memory = _turn = _turn_ns = _calls = _lifted = 0
+    peak_memory = _calls = _lifted = 0
     stays = kept = False
     """Another call follows, so the guest is to stay when this one is done (set during a host call); it did, for `follow`."""
     _awaited: Any = None
@@ -65,6 +60,7 @@ class Instance(RawMemory):
     _plan: Plan = EMPTY_PLAN
     _on_loop = True
     _on_worker = _on_thread = _brief = _buried = False
+    _turn: Turn | None = None
     _future: asyncio.Future[None] | None = None
     _limit: asyncio.Timeout | None = None  # of the host function that is awaited
 
@@ -135,16 +131,8 @@ class Instance(RawMemory):
 
     def _answer_at_once(self) -> bool:
         """Whether a guest that is on a worker is carried on here: one that only makes host calls is, for a few."""
-        turn = self._turn = self._turn + 1 if self._brief else 0
-        if turn == 1:
-            self._turn_ns = SYSTEM_CLOCK.monotonic_ns()
-        elif (
-            turn
-            and not turn % CALLS_PER_LOOK
-            and (turn >= CALLS_PER_TURN or SYSTEM_CLOCK.monotonic_ns() - self._turn_ns > TURN_NS)
-        ):
-            self._turn = 0
-        return self._turn > 0
+        turn = self._turn = self._turn or Turn()
+        return turn.goes_on(self._brief)
 
     def _step(self) -> int:
         """Does what comes next, with the GIL held."""
@@ -317,7 +305,7 @@ class Instance(RawMemory):
         return max(0.0, (self.deadline_ns - SYSTEM_CLOCK.monotonic_ns()) / 1e9)
 
     def renew(self, callee: Callee, deadline_ns: int) -> None:
-        """Gives it a deadline and all limits anew, those of another callee of the same export; during a host call, on the loop."""
+        """Gives it a deadline and all limits anew: those of another callee of its export; in a host call, on the loop."""
         self.callee, self.deadline_ns, self._calls, self._lifted = callee, deadline_ns, 0, 0
         if self._next != NOTHING:
             self.handle.renew(callee.target, deadline_ns)

@@ -18,7 +18,18 @@ from starlette.routing import Route as StarletteRoute
 
 from guesthouse.dispatch.places import ASYNC_FUNCTION, FUNCTION, FUNCTIONS, Place, parse_place
 from guesthouse.errors import Draining, GuesthouseError, HostError
-from guesthouse.gateway import awakeables, cache, exports, health, invocations, logs, manage, openfaas, openfaas_system, topics
+from guesthouse.gateway import (
+    awakeables,
+    cache,
+    exports,
+    health,
+    invocations,
+    logs,
+    manage,
+    openfaas,
+    openfaas_system,
+    topics,
+)
 from guesthouse.gateway.auth import Gate
 from guesthouse.gateway.functions import Functions, failed, parse_query
 from guesthouse.gateway.openfaas_calls import Calls

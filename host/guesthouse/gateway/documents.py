@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from guesthouse.errors import BadRequest, BodyTooLarge
 
@@ -44,7 +44,7 @@ class ManifestDocument(BaseModel):
     annotations: dict[StrictStr, StrictStr] = Field(default_factory=dict)
     arguments: list[StrictStr] = Field(default_factory=list)
     secrets: list[StrictStr] = Field(default_factory=list)
-    durable: StrictBool | dict[StrictStr, Any] = False
+    durable: Any = False  # what it may be is said better by who reads it than by a union
 
     def options(self) -> dict[str, Any]:
         """The same as arguments of a deploy."""

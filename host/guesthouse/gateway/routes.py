@@ -76,7 +76,9 @@ ROUTES: Final = (
     Route("POST", _INVOCATION + "/cancel", OWNED, "invocation-cancel", "Cancel an invocation", 202, ""),
     Route("POST", _INVOCATION + "/redrive", OWNED, "invocation-redrive", "Queue a dead letter once more", 202, ""),
     Route("POST", _INVOCATION + "/kill", OWNED, "invocation-kill", "End an invocation and its calls at once", 202, ""),
-    Route("POST", _AWAKEABLE + "/resolve", CAPABILITY, "awakeable-resolve", "Complete what a function waits for", 202, ""),
+    Route(
+        "POST", _AWAKEABLE + "/resolve", CAPABILITY, "awakeable-resolve", "Complete what a function waits for", 202, ""
+    ),
     Route("POST", _AWAKEABLE + "/reject", CAPABILITY, "awakeable-reject", "Complete it as failed", 202, ""),
     Route("GET", "/queues", ANY_TOKEN, "queues", "Queues of functions", 200, _JSON),
     Route("PUT", _FUNCTION, MANAGE, "deploy", "Deploy a new version of a function", 204, ""),

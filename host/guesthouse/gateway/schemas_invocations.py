@@ -112,7 +112,10 @@ JOURNAL: Final[Schema] = _object(
             "items": _object(
                 {
                     "number": COUNT,
-                    "what": {**TEXT, "description": "call, intent (announced, and not answered yet), observed, step or trap"},
+                    "what": {
+                        **TEXT,
+                        "description": "call, intent (announced, and not answered yet), observed, step or trap",
+                    },
                     "interface": TEXT,
                     "function": TEXT,
                     "bytes": {**COUNT, "description": "Before compression"},
@@ -123,11 +126,16 @@ JOURNAL: Final[Schema] = _object(
 )
 _TRUTH: Final[Schema] = {"enum": ["true", "false"]}
 QUERY: Final[dict[str, dict[str, Schema]]] = {
-    "invocation-export": {"module": {"schema": _TRUTH, "description": "Whether the module is in it; it is, by default"}},
+    "invocation-export": {
+        "module": {"schema": _TRUTH, "description": "Whether the module is in it; it is, by default"}
+    },
     "invocation-redrive": {
         "from": {"schema": COUNT, "description": "Keep what is recorded before this call, and do the rest anew"},
         "version": {"schema": COUNT, "description": "Go on on this version of the function"},
-        "fail": {"schema": _TRUTH, "description": "Whether the function is to see the request as failed that was perhaps sent"},
+        "fail": {
+            "schema": _TRUTH,
+            "description": "Whether the function is to see the request as failed that was perhaps sent",
+        },
     },
     "invocations": {
         "function": {"schema": TEXT, "description": "Only of this function: NAMESPACE/NAME"},
@@ -164,6 +172,10 @@ EXAMPLES: Final[dict[str, Schema]] = {
         "example": "echo",
     },
     "id": {"schema": TEXT, "description": "Id of an invocation", "example": "a1b2"},
-    "awakeable": {"schema": TEXT, "description": "What the function gave away, and all that it takes", "example": "sign_1x"},
+    "awakeable": {
+        "schema": TEXT,
+        "description": "What the function gave away, and all that it takes",
+        "example": "sign_1x",
+    },
 }
 """What can stand in a path."""

@@ -59,10 +59,11 @@ class Topics:
         """
         namespace, topic = _names(request)
         permit_topic(principal, "subscribe", namespace, topic)
-        return self._streams.answer(request, lambda: self._topics.subscribe(namespace, topic), _event, last=_last)
+        return self._streams.answer(request, lambda: self._topics.subscribe(namespace, topic), event_of, last=_last)
 
 
-def _event(taken: Message | Missed) -> bytes:
+def event_of(taken: Message | Missed) -> bytes:
+    """What a watcher is sent of a message; its id, where it has one, is a field that others ignore."""
     if isinstance(taken, Missed):
         return format_event("dropped", None, str(taken.messages).encode())
     kind, data = ("text", taken.value.encode()) if isinstance(taken.value, str) else ("bytes", b64encode(taken.value))

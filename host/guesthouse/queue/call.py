@@ -175,9 +175,12 @@ class Wait(NamedTuple):
     """What an invocation that is suspended waits for: the first of these."""
 
     numbers: Sequence[tuple[int, int]] = ()
-    """Futures, as ranges of numbers: first and last."""
+    """Futures that had not completed when somebody looked, as ranges of numbers: first and last.
+
+    With `CANCELLATION`, where the invocation does not know of its own yet: that one is enough, and counts for nothing below.
+    Without any of the counts, one completion is enough."""
     oks: int | None = None
-    """That many of them, not completed yet, succeed."""
+    """That many of them succeed."""
     failures: int | None = None
     """That many of them fail or are cancelled."""
     ends: int | None = None

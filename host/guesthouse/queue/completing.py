@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from guesthouse.errors import GuesthouseError
 from guesthouse.queue.call import CANCELLATION, Completion, Wait
 from guesthouse.queue.queue import FunctionKey, TooMuch, UnknownInvocation
 from guesthouse.queue.rows import LATEST_MS, OUTCOMES, ROW_BYTES, Code
@@ -16,6 +17,8 @@ from guesthouse.storage.database import Connection, rows
 from guesthouse.storage.errors import StorageError
 
 _OK: Final = OUTCOMES.index("ok")
+MOST_TOLD: Final = 64 << 20
+"""Bytes of an invocation's completions beyond which it takes none from outside: nobody fills the disk by what one waits for."""
 
 
 class Telling(NamedTuple):
@@ -222,15 +225,26 @@ def remember_waits(unit: Unit, waits: Mapping[int, tuple[Wait, Missing]]) -> Non
 # -- looking
 
 
-def complete(unit: Unit, wanted: Sequence[tuple[str, int, Completion]]) -> list[bool | UnknownInvocation]:
+def complete(unit: Unit, wanted: Sequence[tuple[str, int, Completion]]) -> list[bool | GuesthouseError]:
     """Completes futures of invocations; of each whether it was the first completion of that."""
-    query = "SELECT id, seq FROM invocations WHERE id IN (SELECT value FROM json_each(?))"
-    seqs: dict[str, int] = dict(unit.rows(query, (listed([of[0] for of in wanted]),)))
-    tellings = [Telling(seqs.get(call_id, -1), number, completion) for call_id, number, completion in wanted]
-    return [
-        UnknownInvocation(f"there is no durable invocation {of[0]} that goes on") if first is None else first
-        for of, first in zip(wanted, tell(unit, tellings), strict=True)
-    ]
+    query = "SELECT id, seq, told FROM invocations WHERE id IN (SELECT value FROM json_each(?))"
+    rows_: dict[str, tuple[int, int]] = {
+        call_id: (seq, told) for call_id, seq, told in unit.rows(query, (listed([of[0] for of in wanted]),))
+    }
+    results: list[bool | GuesthouseError] = []
+    tellings: list[Telling] = []
+    for call_id, number, completion in wanted:
+        seq, told = rows_.get(call_id, (-1, 0))
+        if number != CANCELLATION and told + size_of(completion) > MOST_TOLD:
+            results.append(TooMuch(f"what awaits the invocation is over {MOST_TOLD} bytes already"))
+            continue
+        results.append(UnknownInvocation(f"there is no durable invocation {call_id} that goes on"))
+        tellings.append(Telling(seq, number, completion))
+    firsts = iter(tell(unit, tellings))
+    for place, result in enumerate(results):
+        if isinstance(result, UnknownInvocation) and (first := next(firsts)) is not None:
+            results[place] = first
+    return results
 
 
 def completions(connection: Connection, id: str, numbers: Sequence[int], most_bytes: int) -> dict[int, Completion]:

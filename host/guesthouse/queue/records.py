@@ -9,6 +9,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -20,6 +21,7 @@ from guesthouse.queue.inserting import another_request
 from guesthouse.queue.queue import FunctionKey, Page, UnknownInvocation, Waiting
 from guesthouse.queue.rows import LATEST_MS, RECORD_COLUMNS, WORDS, Code, read_call, read_output, read_record
 from guesthouse.storage.database import Connection, rows
+from guesthouse.storage.errors import StorageError
 
 MOST_OF_A_PAGE: Final = 1_000
 _PLACE: Final = struct.Struct(">qq")
@@ -54,9 +56,13 @@ def begun(connection: Connection, function: FunctionKey) -> int:
 
 
 def several(connection: Connection, ids: Sequence[str]) -> list[Record]:
-    """What is known of some invocations, as far as anything is."""
+    """What is known of some invocations, as far as anything is that can be read."""
     query = f"SELECT {RECORD_COLUMNS} FROM invocations WHERE id IN (SELECT value FROM json_each(?))"
-    return [read_record(row) for row in rows(connection, query, (orjson.dumps(list(ids)).decode(),))]
+    found: list[Record] = []
+    for row in rows(connection, query, (orjson.dumps(list(ids)).decode(),)):
+        with suppress(StorageError):
+            found.append(read_record(row))
+    return found
 
 
 def pinned(connection: Connection, function: FunctionKey, dead: bool) -> frozenset[int]:

@@ -66,16 +66,14 @@ class Spawns:
 
     async def begin(
         self, id: str, namespace: str, name: str, *, version: int = 0, root: str = "", depth: int = 0
-    ) -> str:
+    ) -> None:
         """Writes down that a spawn was accepted; on return that survives a crash.  What ends must call `end`.
-
-        The id under which it was: another one where this was done before, by an earlier run of a durable invocation.
 
         Call `end` also if this is cancelled: the row may have been written.  Raises what `Database.write` raises.
         """
         self._space.check()
         row = (id, namespace, name, version, root, depth, self._clock.wall_ns() // 1_000_000)
-        return await self._database.write(lambda connection: _insert(connection, row), committed=self._live.add)
+        await self._database.write(lambda connection: _insert(connection, row), committed=self._live.add)
 
     def end(self, id: str, record: Record | None = None) -> None:
         """Forgets a spawn, however it ended, and writes its record; not waited for, and several at once.  Never raises."""

@@ -6,14 +6,13 @@ Promises: a tree that is killed ends in one transaction, and whoever runs one of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from guesthouse.queue.call import Record
 from guesthouse.queue.closing import Closed, close, is_tied
 from guesthouse.queue.parking import unpark
-from guesthouse.queue.rows import RECORD_COLUMNS, Code, completion_of, ending, read_record
-from guesthouse.queue.unit import FOUND_COLUMNS, Found, Move, Unit, Value, found_in, listed, parts
+from guesthouse.queue.rows import ROW_BYTES, Code, completion_of, ending, packed
+from guesthouse.queue.unit import FOUND_COLUMNS, Found, Move, Unit, found_in, listed
 from guesthouse.storage.database import Connection, rows
 
 _TREE: Final = (
@@ -36,46 +35,42 @@ def live_children(connection: Connection, id: str) -> list[tuple[str, int]]:
 def kill(unit: Unit, wanted: tuple[str, Record]) -> list[str]:
     """Ends an invocation and all below it as cancelled, for the reason of `record`; the ids of those that had not ended."""
     call_id, record = wanted
-    if unit.find(call_id).code > Code.RUNNING:
+    root = unit.find(call_id)
+    if root.code > Code.RUNNING:
         return []
-    query = f"{_TREE} SELECT {FOUND_COLUMNS} FROM tree CROSS JOIN invocations USING (seq) WHERE state < 5"
-    found = [found_in(row) for row in unit.rows(query, (call_id,))]
-    seqs = [row.seq for row in found]
-    query = f"SELECT {RECORD_COLUMNS} FROM invocations WHERE seq IN (SELECT value FROM json_each(?))"
-    records = {row[0]: _killed(row, record) for row in unit.rows(query, (listed(seqs),))}
-    _end(unit, found, records)
-    close(unit, [Closed(row, completion_of(records[row.seq], None)) for row in found if is_tied(row)])
+    query = (
+        f"{_TREE} SELECT json_group_array(json_array({FOUND_COLUMNS}, id)) FROM tree CROSS JOIN invocations USING (seq)"
+        " WHERE state < 5"
+    )
+    members = unit.gathered(query, (call_id,))
+    found = [found_in(row[:-1]) for row in members]
+    _end(unit, found, root.seq, record)
+    seqs = {row.seq for row in found}
+    told = completion_of(record, None)
+    # those whose parent ends too have nobody to tell
+    outside = [row._replace(parent=None) if row.parent in seqs else row for row in found if is_tied(row)]
+    close(unit, [Closed(row, told) for row in outside])
     for row in found:
         if row.key is not None and not row.exclusive and row.code < Code.RUNNING:
             unpark(unit, row.function, [row.key], 1)
-    return [records[seq].id for seq in seqs]
+    return [row[-1] for row in members]
 
 
-def _killed(row: Sequence[Any], record: Record) -> Record:
-    """What is known of a row's invocation that is killed; what cannot be read of it is left out."""
-    known = read_record(row)
-    return replace(
-        record if known.id == record.id else known,
-        state=record.state,
-        result=record.result,
-        reason=record.reason,
-        ended_ms=record.ended_ms,
-        due_ms=0,
+def _end(unit: Unit, found: Sequence[Found], root: int, record: Record) -> None:
+    """Writes the ends of rows: what is known of each stays, and of the root it is `record`."""
+    end = ending(record, None)
+    seqs, said = listed([row.seq for row in found]), {"result": record.result, "reason": record.reason}
+    which = "WHERE seq IN (SELECT value FROM json_each(?1))"
+    unit.execute(
+        f"UPDATE invocations SET state = {end.code:d}, holder = NULL, ended_ms = ?2,"
+        f" attempts = attempts + (state = {Code.SUSPENDED:d}),"
+        " journal = CASE WHEN segments THEN journal + size - told - counted ELSE 0 END,"  # with its request, which stays
+        " about = CASE WHEN seq = ?3 OR NOT json_valid(CAST(about AS TEXT)) THEN ?4"
+        f" ELSE CAST(json_patch(CAST(about AS TEXT), ?5) AS BLOB) END {which}",
+        (seqs, record.ended_ms or unit.now_ms, root, end.about, packed(said).decode()),
     )
-
-
-def _end(unit: Unit, found: Sequence[Found], records: dict[int, Record]) -> None:
-    written: list[tuple[Value, ...]] = []
-    for row in found:
-        end = ending(records[row.seq], None)
-        journal = row.journal + (row.request if row.segments else 0)  # which stays where there is a journal
-        kept = end.kept + journal
-        written.append((row.seq, int(end.code), records[row.seq].ended_ms or unit.now_ms, end.about, kept, journal))
-        unit.moves.append(Move(row.function, row.code, end.code, row.size, kept))
-    for values, marks in parts(written, 6):
-        unit.execute(
-            "UPDATE invocations SET state = column2, holder = NULL, ended_ms = column3, about = column4, kept = column5,"
-            f" journal = column6, attempts = attempts + (state = {Code.SUSPENDED:d}) FROM (VALUES {marks}) WHERE seq = column1",
-            values,
-        )
+    unit.execute(f"UPDATE invocations SET kept = {ROW_BYTES} + length(about) + journal {which}", (seqs,))
+    query = f"SELECT json_group_array(json_array(seq, kept)) FROM invocations {which}"
+    kept = dict(unit.gathered(query, (seqs,)))
+    unit.moves += [Move(row.function, row.code, end.code, row.size, kept[row.seq]) for row in found]
     unit.delete("requests", [row.seq for row in found if not row.segments])

@@ -19,6 +19,7 @@ import apsw
 from guesthouse.errors import GuesthouseError
 from guesthouse.storage.errors import StorageError, StorageFailed, failure, is_fatal, translated
 from guesthouse.storage.joined import JOINED, Joined
+from guesthouse.storage.reads import Reads
 from guesthouse.storage.schema import Connection, check, migrate
 from guesthouse.storage.writer import Unit, Writer
 
@@ -71,6 +72,7 @@ class Database:
         self._watch_lock = threading.Lock()
         self._connection = self._open_first(upgrade)
         self._watch = self._open() if path is not None else None
+        self._reads = Reads(self._view, self.read_sync)
         guard = self._memory_lock if path is None else contextlib.nullcontext()
         self._writer = writer(self._connection, guard, BUSY_TIMEOUT_MS)
 
@@ -136,16 +138,13 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Runs `work` on a thread, over one unchanging view of all acknowledged writes; its result."""
-        return await asyncio.to_thread(self.read_sync, work)
+        found: T = await self._reads.ask(work)
+        return found
 
     def read_sync(self, work: Callable[[Connection], T]) -> T:
         """As `read`, here and now: for work of some microseconds, or a thread that may block."""
         try:
-            if self._path is None:
-                with self._memory_lock:
-                    self._check_open()
-                    return work(self._connection)
-            with self._reader() as connection:
+            with self._view() as connection:
                 return work(connection)
         except apsw.Error as error:
             raise self._met(error) from error
@@ -182,6 +181,17 @@ class Database:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError("the database is closed")
+
+    @contextlib.contextmanager
+    def _view(self) -> Iterator[Connection]:
+        """Where somebody reads who has a thread for that."""
+        if self._path is not None:
+            with self._reader() as connection:
+                yield connection
+            return
+        with self._memory_lock:
+            self._check_open()
+            yield self._connection
 
     @contextlib.contextmanager
     def _reader(self) -> Iterator[Connection]:

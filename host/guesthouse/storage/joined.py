@@ -38,6 +38,15 @@ class Joined(Protocol):
 JOINED: Final[ContextVar[Joined | None]] = ContextVar("joined", default=None)
 
 
+def done_before() -> tuple[Any] | None:
+    """The result of the next unit of work of this task, where it was committed before; then it is not to be asked for.
+
+    To be looked at before anything that could refuse the unit: what is done needs no room and no leave any more.
+    """
+    joined = JOINED.get()
+    return None if joined is None else joined.stored()
+
+
 def alone(connection: Connection, work: Callable[[], Any]) -> Any:
     """What a part of a transaction comes to, or the error that has undone that part and nothing else.
 

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from guesthouse.queue.call import Record
 from guesthouse.storage.database import Connection, rows
-from guesthouse.testing.fakes import FakeHttp
 from guesthouse.testing.life import LivingHost
 
 MOST_RECORDS: Final = 1_000
@@ -61,8 +60,9 @@ class Effects:
         return [line for name, lines in found.items() if name not in ignored for line in lines]
 
 
-async def effects_of(host: LivingHost, answer: Any, http: FakeHttp, published: list[Any]) -> Effects:
-    """Those that a host has had."""
+async def effects_of(host: LivingHost, answer: Any) -> Effects:
+    """Those of the world that a host lives in; `answer` is what the scenario returned."""
+    world = host.life.world
     ended: list[tuple[Any, ...]] = []
     ids = []
     async for record in _records(host):
@@ -70,8 +70,8 @@ async def effects_of(host: LivingHost, answer: Any, http: FakeHttp, published: l
         ended.append(_told(record, b"" if output is None else output.body))
         ids.append(record.id)
     plain = _Plain(ids)
-    now_ns = host.life.world.clock.wall_ns()
-    sent = http.effects
+    now_ns = world.clock.wall_ns()
+    sent = world.http.effects
     cached = await host.database.read(lambda connection: _cached(connection, now_ns))
     state = await host.database.read(lambda connection: rows(connection, STATE))
     return Effects(
@@ -80,8 +80,8 @@ async def effects_of(host: LivingHost, answer: Any, http: FakeHttp, published: l
         Counter(plain((request.method, request.url, request.body)) for request in sent),
         plain(cached),
         plain(tuple(state)),
-        frozenset(map(plain, published)),
-        sum(request.idempotency_key is not None for request in http.requests) - len(sent),
+        frozenset(map(plain, world.published)),
+        sum(request.idempotency_key is not None for request in world.http.requests) - len(sent),
     )
 
 
@@ -135,9 +135,7 @@ def _changed(what: str, expected: Any, found: Any) -> Iterator[str]:
         yield f"{what} was {found!r}, not {expected!r}"
 
 
-def _counted(
-    what: str, expected: Mapping[tuple[Any, ...], int], found: Mapping[tuple[Any, ...], int]
-) -> Iterator[str]:
+def _counted(what: str, expected: Mapping[tuple[Any, ...], int], found: Mapping[tuple[Any, ...], int]) -> Iterator[str]:
     for one in sorted({*expected, *found}, key=repr):
         wanted, got = expected.get(one, 0), found.get(one, 0)
         if wanted != got:

@@ -57,7 +57,9 @@ class Recording:
                 got = await client.fetch(OutboundRequest(request.method, request.url, headers, request.body))
         finally:
             await client.close()
-        answer = Answer(got.status, tuple((name, value) for name, value in got.headers if name not in NOT_KEPT), got.body)
+        answer = Answer(
+            got.status, tuple((name, value) for name, value in got.headers if name not in NOT_KEPT), got.body
+        )
         self._exchanges.append(
             {"method": request.method, "url": request.url, "body": _digest(request.body), "answer": _written(answer)}
         )
@@ -68,7 +70,8 @@ class Recording:
 
 
 ANYWHERE: Final = OutboundPolicy.of(
-    schemes=("http", "https"), allow_addresses=("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128")
+    schemes=("http", "https"),
+    allow_addresses=("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128"),
 )
 """Where recordings are made of: what the guest may ask for was judged before."""
 

@@ -12,10 +12,11 @@ import ssl
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, Future
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from guesthouse.async_host import AsyncHost
+from guesthouse.engine.unbundle import unbundle
 from guesthouse.errors import HostError
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.net.client import OutboundClient
@@ -28,6 +29,8 @@ from guesthouse.testing.loop import SimulatedLoop
 T = TypeVar("T")
 HOUSEKEEPING = frozenset({"queue leases", "retention of invocations"})
 """Tasks that look after things now and then: time need not stop for them, who catch up at the next moment."""
+MODULES = 32
+"""Modules of which it is kept what was read from them."""
 TURNS = 1_000
 """Turns of the loop in which what was cancelled has to end."""
 
@@ -58,12 +61,16 @@ class World:
         self.awakeables = Noted()
 
 
-class _Reached:
-    """The network as one life reaches it."""
+class Reached:
+    """The network as somebody reaches it while that is `alive`."""
 
-    def __init__(self, http: FakeHttp, gate: Gate) -> None:
+    def __init__(self, http: FakeHttp, alive: Callable[[], bool]) -> None:
         self.connect = http.connect
-        self.open = partial(http.open, lambda: gate.open)
+        self.open = partial(http.open, alive)
+
+
+_unbundled = lru_cache(maxsize=MODULES)(unbundle)
+"""What is read from a module is the same for each host."""
 
 
 class _Client(OutboundClient):
@@ -81,6 +88,7 @@ class LivingHost(AsyncHost):
         self._outbound = partial(_Client, resolver=life.world.http)
         super().__init__(clock=life.world.clock, **options)
         self.dispatcher.workers = InlineWorkers()
+        self.deployer.unbundle = _unbundled
         starts: Callable[[str, str, str | bytes, Invocation | None], object] = self.topics.starts  # type: ignore[assignment]
 
         def published(namespace: str, topic: str, value: str | bytes, parent: Invocation | None) -> None:
@@ -117,7 +125,7 @@ class Life:
         self._door = threading.Lock()
         self._ended = self._over = False
         self._asked: set[Future[Any]] = set()
-        self.loop = SimulatedLoop(world.clock, world.threads, HOUSEKEEPING, _Reached(world.http, gate))
+        self.loop = SimulatedLoop(world.clock, world.threads, HOUSEKEEPING, Reached(world.http, lambda: gate.open))
         self._died = self.loop.create_future()
         self._closing = self.loop.create_future()
         gate.died = lambda: self._soon(self._died)
@@ -176,9 +184,7 @@ class Life:
 
     # -- on its loop
 
-    async def _called(
-        self, work: Callable[[LivingHost], Awaitable[T]], passes: bool, future: Future[T]
-    ) -> None:
+    async def _called(self, work: Callable[[LivingHost], Awaitable[T]], passes: bool, future: Future[T]) -> None:
         try:
             try:
                 result = await (self._passing(work(self.host)) if passes else work(self.host))

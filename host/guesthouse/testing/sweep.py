@@ -14,20 +14,24 @@ A commit is each transaction that changes something: each entry of a journal is 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from guesthouse.errors import HostError
+from guesthouse.testing.blocking import SimulatedHost
 from guesthouse.testing.effects import Effects, effects_of
-from guesthouse.testing.host import SimulatedHost
 from guesthouse.testing.inline import Gate
 from guesthouse.testing.simulation import Simulation, make_directory
 
+if TYPE_CHECKING:
+    from guesthouse.testing.life import LivingHost
+
 Scenario = Callable[[SimulatedHost], Any]
 Moment = Literal["before", "after"]
+MOMENTS: Final[tuple[Moment, ...]] = ("before", "after")
 QUIET: Final = frozenset[str]()
 """What a commit changes that only keeps leases."""
 
@@ -65,6 +69,8 @@ class Sweep:
     """All that there were."""
     runs: int = 0
     crashes: int = 0
+    missed: int = 0
+    """Runs without a crash, for their commit did not come: how many calls share one depends on how long guests compute."""
     duplicates: int = 0
     """Requests that were sent again, with their Idempotency-Key."""
     failures: list[Failure] = field(default_factory=list)
@@ -73,7 +79,9 @@ class Sweep:
         """Raises `AssertionError` that shows the failures, the first few of them."""
         if self.failures:
             shown = "\n".join(map(str, self.failures[:5]))
-            raise AssertionError(f"{len(self.failures)} of {self.runs} runs with a crash came out differently:\n{shown}")
+            raise AssertionError(
+                f"{len(self.failures)} of {self.runs} runs with a crash came out differently:\n{shown}"
+            )
         return self
 
 
@@ -104,21 +112,66 @@ class _Script:
         return self._counts and (len(self.seen), moment) in self._wanted
 
 
-class _Stage:
-    """What all runs begin with: a data directory on which the functions are deployed."""
+class Sweeper:
+    """Sweeps over scenarios that begin with the same functions: `with Sweeper(deploy) as sweeper: sweeper.sweep(scenario)`.
 
-    def __init__(self, deploy: Callable[[SimulatedHost], Any], seed: int, options: dict[str, Any]) -> None:
+    `deploy` is given a host, once; `options` are those of `SimulatedHost`.
+    """
+
+    def __init__(self, deploy: Callable[[SimulatedHost], Any], *, seed: int = 0, **options: Any) -> None:
         self._directory = make_directory()
         self._seed = seed
         self._options = options
         with self._host(self._directory, _Script()) as host:
             deploy(host)
 
-    def _host(self, directory: Path, script: _Script) -> SimulatedHost:
-        simulation = Simulation(directory, gates=script.gate, seed=self._seed, options=self._options)
-        return SimulatedHost(simulation=simulation)
+    def __enter__(self) -> Sweeper:
+        return self
 
-    def run(self, scenario: Scenario, script: _Script) -> tuple[Effects, int]:
+    def __exit__(self, *exception: object) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def sweep(
+        self,
+        scenario: Scenario,
+        *,
+        most: int | None = None,
+        twice: int = 0,
+        ignore: Collection[str] = (),
+        seed: int = 0,
+    ) -> Sweep:
+        """See `crash_sweep`; `seed` chooses the points."""
+        script = _Script()
+        expected, _ = self._run(scenario, script)
+        sweep = Sweep(
+            [Point(number, moment, tables) for number, tables in enumerate(script.seen, 1) for moment in MOMENTS]
+        )
+        random = Random(seed)
+        for chosen in (*_singles(sweep.points, most, random), *_pairs(sweep.points, twice, random)):
+            self._try(scenario, chosen, sweep, lambda found: expected.differences(found, ignore))
+        return sweep.check()
+
+    def _try(
+        self,
+        scenario: Scenario,
+        points: tuple[Point, ...],
+        sweep: Sweep,
+        differences_of: Callable[[Effects], list[str]],
+    ) -> None:
+        sweep.runs += 1
+        try:
+            found, crashes = self._run(scenario, _Script(points))
+        except (HostError, AssertionError) as error:
+            sweep.failures.append(Failure(points, [f"{type(error).__name__}: {error}"]))
+            return
+        sweep.crashes += crashes
+        sweep.duplicates += found.duplicates
+        sweep.missed += not crashes
+        differences = differences_of(found)
+        if differences:
+            sweep.failures.append(Failure(points, differences))
+
+    def _run(self, scenario: Scenario, script: _Script) -> tuple[Effects, int]:
         """What a run has done, and how often it crashed."""
         directory = make_directory()
         try:
@@ -127,14 +180,13 @@ class _Stage:
                 host.simulation.reopens = script.begun = True
                 answer = scenario(host)
                 script.begun = False
-                world = host.simulation.world
-                found = host.use(lambda inner: effects_of(inner, answer, host.http, world.published))  # type: ignore[arg-type]
-                return found, host.simulation.crashes
+                return host.use(lambda inner: effects_of(cast("LivingHost", inner), answer)), host.simulation.crashes
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
-    def close(self) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
+    def _host(self, directory: Path, script: _Script) -> SimulatedHost:
+        simulation = Simulation(directory, gates=script.gate, seed=self._seed, options=self._options)
+        return SimulatedHost(simulation=simulation)
 
 
 def crash_sweep(
@@ -143,67 +195,28 @@ def crash_sweep(
     *,
     most: int | None = None,
     twice: int = 0,
-    seed: int = 0,
     ignore: Collection[str] = (),
+    seed: int = 0,
     **options: Any,
 ) -> Sweep:
-    """Runs `scenario` with a crash before and after each of its commits, or `most` of those, evenly spread.
+    """Runs `scenario` with a crash before and after each of its commits, or at `most` of those points by chance.
 
     `deploy` is done once, before; `twice` more runs crash at two points by chance.  What the scenario does with the host
     survives the crash: it is asked for again of the next one, as a client that uses idempotency keys does.  What it returns is
     compared, and so are the other fields of `Effects`, but those to `ignore`: how calls end that are cancelled, say, may depend
     on how far they had come.  Raises `AssertionError`.
     """
-    stage = _Stage(deploy, seed, options)
-    try:
-        script = _Script()
-        expected, _ = stage.run(scenario, script)
-        points = [
-            Point(number, moment, tables)
-            for number, tables in enumerate(script.seen, 1)
-            for moment in ("before", "after")
-        ]
-        sweep = Sweep(points)
-        for chosen in (*((point,) for point in _spread(points, most)), *_pairs(points, twice, seed)):
-            _try(stage, scenario, chosen, sweep, lambda found: expected.differences(found, ignore))
-        return sweep.check()
-    finally:
-        stage.close()
+    with Sweeper(deploy, seed=seed, **options) as sweeper:
+        return sweeper.sweep(scenario, most=most, twice=twice, ignore=ignore, seed=seed)
 
 
-def _try(
-    stage: _Stage,
-    scenario: Scenario,
-    points: tuple[Point, ...],
-    sweep: Sweep,
-    differences_of: Callable[[Effects], list[str]],
-) -> None:
-    sweep.runs += 1
-    try:
-        found, crashes = stage.run(scenario, _Script(points))
-    except (HostError, AssertionError) as error:
-        sweep.failures.append(Failure(points, [f"{type(error).__name__}: {error}"]))
-        return
-    sweep.crashes += crashes
-    sweep.duplicates += found.duplicates
-    differences = differences_of(found)
-    if not crashes:
-        differences.append("that commit did not come again: the runs are not the same")
-    if differences:
-        sweep.failures.append(Failure(points, differences))
+def _singles(points: Sequence[Point], most: int | None, random: Random) -> list[tuple[Point, ...]]:
+    chosen = points if most is None or most >= len(points) else random.sample(points, most)
+    return [(point,) for point in chosen]
 
 
-def _spread(points: Sequence[Point], most: int | None) -> Iterable[Point]:
-    if most is None or most >= len(points):
-        return points
-    return [points[number * len(points) // most] for number in range(most)]
-
-
-def _pairs(points: Sequence[Point], count: int, seed: int) -> Collection[tuple[Point, Point]]:
+def _pairs(points: Sequence[Point], count: int, random: Random) -> list[tuple[Point, ...]]:
     """Two crashes each; the second may come later than the run has commits, which is no fault."""
-    random = Random(seed)
-    found = []
-    for _ in range(count if len(points) > 1 else 0):
-        first, second = sorted(random.sample(range(len(points)), 2))
-        found.append((points[first], points[second]))
-    return found
+    if len(points) < 2:
+        return []
+    return [tuple(points[at] for at in sorted(random.sample(range(len(points)), 2))) for _ in range(count)]

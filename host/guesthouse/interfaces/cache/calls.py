@@ -57,7 +57,7 @@ class CacheCalls(Interface):
         if not self._backend.lasting:
             raise BadRequest(
                 "the function cannot be durable: it uses the cache, which this host has in memory; "
-                "make the cache persistent, or use a Valkey server"
+                "keep it on disk (`persist = true` in `[cache]`), or on a Valkey server"
             )
 
     def _key(self, key: Data) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from guesthouse.engine.values import Err, Ok
-from guesthouse.errors import Forbidden
+from guesthouse.errors import Forbidden, InputError, Unavailable
 from guesthouse.interfaces.base import Effect, Interface, host_call
 from guesthouse.interfaces.durable.part import REFUSALS, Part
 from guesthouse.interfaces.durable.promises import Done
@@ -82,7 +82,7 @@ class CallInterface(Interface):
         workflow: Workflow = invocation.state(self._durable)
         try:
             await workflow.end(id, kill=ending == "kill")
-        except REFUSALS as error:
+        except (InputError, Unavailable) as error:
             return Err(failed(str(error), error.status))
         return Ok()
 

@@ -5,7 +5,7 @@ Promises: what ended first is decided where the guest waits, and nowhere else; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from guesthouse.engine.values import Err, Ok
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from guesthouse.interfaces.durable.workflows import Workflow, Workflows
     from guesthouse.interfaces.invocation import Invocation
 
+LEFT: Final = "left"
+"""What is recorded when the rest of several calls was cancelled."""
 PROMISES: Final = "guesthouse:durable/promises@1.0.0"
 CANCELLED_FAILURE: Final = Failure(CANCELLED, "the invocation was cancelled")
 TIMED_OUT_FAILURE: Final = Failure(TIMED_OUT, "it did not end in time")
@@ -74,6 +76,11 @@ class Promises(Part):
         if journal is not None and journal.replaying:
             waited = replayed(journal, question)
             workflow.replayed(question.promises, waited)
+            rest = _rest(question, waited)
+            if rest and journal.replaying:
+                journal.observe(LEFT, _never)
+            elif rest:  # a crash came before they were cancelled
+                return self._leave(invocation, workflow, rest, answer(waited))
             return answer(waited)
         return self._wait(invocation, workflow, question, until_ms, answer)
 
@@ -86,15 +93,19 @@ class Promises(Part):
         answer: Callable[[Waited], Any],
     ) -> Any:
         async def wait() -> Waited:
-            waited = await workflow.wait(question.promises, question.until, until_ms)
-            if waited.why == "decided" and question.mode == "cancel-rest":
-                rest = (each for place, each in enumerate(question.promises) if place not in waited.ended)
-                await workflow.leave([each.id for each in rest if each.is_call])
-            _check_size(waited.ended, invocation.limits.wait_bytes)
-            return waited
+            return await workflow.wait(question.promises, question.until, until_ms)
 
         journal = invocation.journal
-        return answer(await wait() if journal is None else await recorded(journal, question, wait))
+        waited = await wait() if journal is None else await recorded(journal, question, wait)
+        rest = _rest(question, waited)
+        return await self._leave(invocation, workflow, rest, answer(waited)) if rest else answer(waited)
+
+    async def _leave(self, invocation: Invocation, workflow: Workflow, rest: Sequence[str], told: Any) -> Any:
+        """Cancels calls that nobody waits for any more; what has led to that is known first, for it changes how they end."""
+        if invocation.journal is not None:
+            await invocation.journal.flush()
+        await invocation.observe_later(LEFT, lambda: workflow.leave(rest))
+        return told
 
     # -- making them
 
@@ -136,6 +147,17 @@ class Promises(Part):
         return Ok()
 
 
+def _rest(question: Question, waited: Waited) -> Sequence[str]:
+    """The calls that are to be cancelled after a wait."""
+    if waited.why != "decided" or question.mode != "cancel-rest":
+        return ()
+    return [each.id for place, each in enumerate(question.promises) if place not in waited.ended and each.is_call]
+
+
+def _never() -> Any:
+    raise AssertionError("a journal that is replayed changes nothing in the world")
+
+
 def result_of(completion: Completion) -> Result:
     """What a guest is told of how something ended."""
     return Ok(completion.value) if completion.outcome == "ok" else Err(failure_of(completion))
@@ -164,8 +186,3 @@ def _made(make: Callable[[], Promise]) -> Promise:
         return make()
     except TooManyPromises as error:
         raise Trap(str(error), "promises") from None
-
-
-def _check_size(ended: Mapping[int, Completion], most: int) -> None:
-    if sum(len(completion.value) for completion in ended.values()) > most:
-        raise Trap(f"what was waited for came to over {most} bytes", "wait-bytes")

@@ -119,7 +119,10 @@ class Workflow(Protocol):
         """Ends when somebody completes it.  Raises `TooManyPromises`."""
 
     async def wait(self, promises: Sequence[Promise], until: Until, until_ms: int | None) -> Waited:
-        """Waits for promises, at most until a time, and until the invocation is cancelled, which is told once."""
+        """Waits for promises, at most until a time, and until the invocation is cancelled, which is told once.
+
+        Traps where the values are over `Limits.wait_bytes`.
+        """
 
     def replayed(self, promises: Sequence[Promise], waited: Waited) -> None:
         """An earlier run was told this: a cancellation is not told again, and a timer does not begin again."""
@@ -134,7 +137,7 @@ class Workflow(Protocol):
         """Calls a function that nobody waits for: the id of its invocation.  Raises as `call`."""
 
     async def end(self, id: str, *, kill: bool = False) -> None:
-        """Cancels or kills an invocation of the same family.  Raises `UnknownInvocation` for others, and `HasEnded`."""
+        """Cancels or kills an invocation of the same family, if it has not ended.  Raises `UnknownInvocation` for others."""
 
     async def leave(self, ids: Sequence[str]) -> None:
         """Cancels calls of this invocation that nobody waits for any more, as far as they have not ended."""

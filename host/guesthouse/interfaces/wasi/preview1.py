@@ -1,6 +1,8 @@
 """`wasi_snapshot_preview1`: what a `wasm32-wasip1` core module may name, but for files (see `preview1_files`).
 
 Promises: the exact core signatures; a program that uses no socket links.  Layouts are those of the preview 1 witx files.
+What a call reads of the world is observed by itself, without the addresses that it is written to: after a step that is not
+run again the guest's memory is laid out differently.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import struct
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, NoReturn
 
-from guesthouse.interfaces.base import Effect, host_call
+from guesthouse.interfaces.base import host_call
 from guesthouse.interfaces.wasi.preview1_files import (
     EINVAL,
     FDSTAT,
@@ -28,7 +30,7 @@ from guesthouse.interfaces.wasi.preview1_files import (
     numbered,
     sought,
 )
-from guesthouse.interfaces.wasi.state import Exited, arguments, environment
+from guesthouse.interfaces.wasi.state import Exited, arguments, observed_environment
 from guesthouse.interfaces.wasi.time import STEP_NS
 
 if TYPE_CHECKING:
@@ -64,11 +66,11 @@ class Preview1(Preview1Files):
     def args_get(self, invocation: Invocation, guest: Guest, pointers: int, text: int) -> int:
         return _write_texts(guest, pointers, text, _arguments(invocation))
 
-    @host_call(PREVIEW1, "environ_sizes_get", Effect.READ, core="ii:i")
+    @host_call(PREVIEW1, "environ_sizes_get", core="ii:i")
     def environ_sizes_get(self, invocation: Invocation, guest: Guest, count: int, size: int) -> int:
         return _write_sizes(guest, count, size, _environment(invocation))
 
-    @host_call(PREVIEW1, "environ_get", Effect.READ, core="ii:i")
+    @host_call(PREVIEW1, "environ_get", core="ii:i")
     def environ_get(self, invocation: Invocation, guest: Guest, pointers: int, text: int) -> int:
         return _write_texts(guest, pointers, text, _environment(invocation))
 
@@ -87,9 +89,9 @@ class Preview1(Preview1Files):
         guest.write(result, TIMESTAMP.pack(time.wall() if clock == REALTIME else time.monotonic()))
         return SUCCESS
 
-    @host_call(PREVIEW1, "random_get", Effect.READ, core="ii:i")
+    @host_call(PREVIEW1, "random_get", core="ii:i")
     def random_get(self, invocation: Invocation, guest: Guest, buffer: int, length: int) -> int:
-        guest.write(buffer, self._random(length))
+        guest.write(buffer, self._observed_random(invocation, length))
         return SUCCESS
 
     @host_call(PREVIEW1, "fd_write", core="iiii:i")
@@ -197,7 +199,7 @@ class Preview1(Preview1Files):
 
 
 def _environment(invocation: Invocation) -> list[bytes]:
-    return [f"{name}={value}\0".encode() for name, value in environment(invocation)]
+    return [f"{name}={value}\0".encode() for name, value in observed_environment(invocation)]
 
 
 def _arguments(invocation: Invocation) -> list[bytes]:

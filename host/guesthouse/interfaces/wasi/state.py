@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from guesthouse.durable.errors import JournalDamaged
 from guesthouse.errors import Trap
 from guesthouse.interfaces.base import Interface
 from guesthouse.interfaces.bytes import Buffer
@@ -80,6 +81,13 @@ class Part(Interface):
             raise Trap(f"{count} random bytes at once, the limit is {MOST_RANDOM_BYTES}", reason="limit")
         return self._clock.random_bytes(count)
 
+    def _observed_random(self, invocation: Invocation, count: int) -> bytes:
+        """The same again in another run of the invocation."""
+        found = invocation.observe(f"{count} random bytes", lambda: self._random(count))
+        if type(found) is not bytes or len(found) != count:
+            raise JournalDamaged(f"the journal has no {count} random bytes")
+        return found
+
 
 def _observed(invocation: Invocation, find: Find) -> Find:
     """Finds a secret as an earlier run of the same invocation has found it."""
@@ -98,6 +106,15 @@ def environment(invocation: Invocation) -> list[tuple[str, str]]:
         **deployment.manifest.environment,
     }
     return list((found if program is None else found | program.environment).items())
+
+
+def observed_environment(invocation: Invocation) -> list[tuple[str, str]]:
+    """The environment, the same again in another run of the invocation, also on a newer host."""
+    found = invocation.observe("the environment", lambda: environment(invocation))
+    try:
+        return [(str(name), str(value)) for name, value in found]
+    except (TypeError, ValueError):
+        raise JournalDamaged("the journal has no environment where one was read") from None
 
 
 def arguments(invocation: Invocation) -> list[str]:

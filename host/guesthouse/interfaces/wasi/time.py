@@ -114,7 +114,9 @@ class JournaledTime(GuestTime):
         left = when - self._read()
         if left <= 0:
             return
-        if not self._journal.durable:
+        if (
+            not self._journal.durable or self._journal.steps.name is not None
+        ):  # a step begins anew where it is suspended
             await self._wait(when - self._shift, self._invocation.deadline_ns)
             return
         if left > BRIEF_NS:
