@@ -395,6 +395,9 @@ class Server:
 class NoAwakeables:
     """Nobody waits for anything."""
 
+    def check(self, id: str) -> None:
+        raise no_such_awakeable()
+
     async def resolve(self, id: str, payload: bytes) -> None:
         raise no_such_awakeable()
 

@@ -35,6 +35,7 @@ from guesthouse.engine.pool import InstancePool
 from guesthouse.errors import Draining, HostError, NotFound
 from guesthouse.host_calls import AsyncCalls
 from guesthouse.host_gauges import observe_host
+from guesthouse.host_versions import AsyncVersions
 from guesthouse.interfaces import abi_with, standard
 from guesthouse.interfaces.base import Interface
 from guesthouse.interfaces.cache import CacheBackend, CacheConfig
@@ -53,7 +54,7 @@ from guesthouse.registry.deployment import Deployment, Manifest
 from guesthouse.registry.disposable import DisposableTokens, signing_keys
 from guesthouse.registry.namespaces import Namespaces
 from guesthouse.registry.policy import FlowPolicy, RetryPolicy, Schedule, read_durable, read_policy
-from guesthouse.registry.registry import FunctionState, Registry
+from guesthouse.registry.registry import Registry
 from guesthouse.registry.retention import KEEP_VERSIONS, Pins
 from guesthouse.registry.secrets import Secrets
 from guesthouse.registry.tokens import Tokens
@@ -65,7 +66,7 @@ log = logger(__name__)
 DRAIN_SECONDS = 5.0
 
 
-class AsyncHost(AsyncCalls):
+class AsyncHost(AsyncCalls, AsyncVersions):
     """Runs guest functions from asyncio: `async with AsyncHost() as host: …`.
 
     `interfaces` are your own host interfaces, `outbound` says where guests may send HTTP requests, `limits` are the
@@ -302,37 +303,6 @@ class AsyncHost(AsyncCalls):
         self.logs.forget(deployment.path)
         self.consumer.nudge()
         return deleted
-
-    def versions(self, name: str, *, namespace: str = "default") -> tuple[Deployment, ...]:
-        """The versions of a function that are kept, oldest first.  Raises `NotFound`."""
-        self.deployment(name, namespace)
-        return self.registry.versions(namespace, name)
-
-    def state(self, name: str, *, namespace: str = "default") -> FunctionState:
-        """A function's current version, the newest number, and the version that it is pinned to.  Raises `NotFound`."""
-        self.deployment(name, namespace)
-        found = self.registry.show(namespace, name)
-        if found is None:
-            raise NotFound(f"there is no function {namespace}/{name}")
-        return found
-
-    async def pin(self, name: str, version: int, *, namespace: str = "default") -> FunctionState:
-        """Holds a function at one version from the next call on, while deploys go on; running calls end on theirs.
-
-        Raises `NotFound`, and `InvalidModule` where that version cannot run here any more: then nothing changes.
-        """
-        self._check_open()
-        return await self.deployer.pin(self.dispatcher, namespace, name, version)
-
-    async def unpin(self, name: str, *, namespace: str = "default") -> FunctionState:
-        """Lets a function follow the latest version again, from the next call on.  Raises `NotFound`."""
-        self._check_open()
-        return await self.deployer.pin(self.dispatcher, namespace, name, None)
-
-    async def rollback(self, name: str, *, namespace: str = "default") -> FunctionState:
-        """Pins a function to the newest version before its current one.  Raises `NotFound` where there is none."""
-        self._check_open()
-        return await self.pin(name, self.registry.previous(namespace, name).version, namespace=namespace)
 
     async def invoke(
         self,

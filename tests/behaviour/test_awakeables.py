@@ -263,6 +263,13 @@ def test_other_methods_and_paths_are_not_there(server: Hosted) -> None:
     asked.post("resolve")
 
 
+@pytest.mark.parametrize("verb", ["resolve", "reject"])
+def test_nobody_sends_anything_to_an_id_that_was_not_made_here(server: Hosted, verb: str) -> None:
+    """It is looked at before the body is: who has no id of ours cannot fill the memory of the host, either."""
+    answer = server.request("POST", f"/restate/awakeables/sign_1{'A' * 60}/{verb}", b"x" * (2 << 20))
+    assert answer.status == 404
+
+
 @both
 def test_the_route_needs_no_token_where_all_others_do(kind: str) -> None:
     """The id is all that it takes; a wrong token beside it changes nothing."""

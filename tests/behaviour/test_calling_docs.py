@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +23,7 @@ from guesthouse.gateway.wishes import NAMES
 from guesthouse.queue.call import State
 from guesthouse.queue.config import InvocationsConfig, QueueConfig
 from guesthouse.registry.policy import FlowPolicy, RetryPolicy
+from pages import page_blocks, page_shell
 from support import ROOT
 
 PAGES = ("calling", "invocations", "retries")
@@ -34,7 +32,7 @@ TEXTS = {page: (ROOT / "docs" / f"{page}.md").read_text() for page in PAGES}
 
 def blocks(page: str, language: str) -> list[str]:
     """The code blocks in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXTS[page], re.MULTILINE | re.DOTALL)
+    return page_blocks(ROOT / "docs" / f"{page}.md", language)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -43,31 +41,12 @@ def test_every_command_of_the_pages_works(tmp_path: Path) -> None:
     shutil.copyfile(built("greet"), tmp_path / "greet.wasm")
     manifest = "\n".join(block for block in blocks("retries", "toml"))
     (tmp_path / "greet.toml").write_text(manifest)
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "guesthouse"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m guesthouse "$@"\n')
-    command.chmod(0o755)
     script = "".join(block for page in PAGES for block in blocks(page, "sh"))
     with server(tmp_path / "data") as running:
         assert running("deploy", tmp_path / "greet.wasm").status == 0
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("GUESTHOUSE_")}
-        variables = {
-            "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-            "PYTHONPATH": str(ROOT / "host"),
-            "GUESTHOUSE_URL": running.url,
-        }
-        said = subprocess.run(
-            ["sh", "-eu", "-c", script.replace("http://127.0.0.1:8080", running.url)],
-            cwd=tmp_path,
-            env={**ours, **variables},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert said.returncode == 0, said.stderr
-        assert said.stdout.count('{"message":"Hello, Ada!"}') == 7
-        assert "HTTP/1.1 202 Accepted" in said.stdout
+        said = page_shell(script, tmp_path, running.url)
+        assert said.count('{"message":"Hello, Ada!"}') == 7
+        assert "HTTP/1.1 202 Accepted" in said
         assert "greeting-18" in {found["call_id"] for found in running("invocations", "ls", "--json").json}
 
 

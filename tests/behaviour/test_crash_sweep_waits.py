@@ -13,6 +13,8 @@ from sweeping import RETRY, form
 
 URL = "https://api.example.com/effects"
 WORKER = "worker"
+POINTS = 24
+"""At which each is crashed, by chance; without it the two oldest faults found here showed at one point in seven."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def swept(sweeper: Sweeper, *script: Any) -> Any:
         answers.append(host.run_to_end(call).json())
         return answers[-1]
 
-    sweeper.sweep(scenario, twice=3)
+    sweeper.sweep(scenario, most=POINTS, twice=2)
     return answers[0]
 
 

@@ -12,10 +12,11 @@ from guesthouse.queue.config import InvocationsConfig
 from guesthouse.storage.errors import StorageFull
 from play import crash
 from support import guest
-from waiting import Waiting, perform, performed
+from waiting import KINDS, OK, PROBE, Waiting, perform, performed
 
 NAME = {"name": "Ada"}
 ALL = InvocationsConfig(record="all")
+DAY = 24 * 3_600_000
 
 
 def call(function: str, payload: Any, **more: Any) -> dict[str, Any]:
@@ -44,12 +45,12 @@ def test_what_a_started_function_does_is_not_in_the_journal_of_the_one_that_star
     async def work(at: Waiting) -> None:
         await at.host.deploy("starts", guest("durable-spawn"))
         start = {"spawn": ["starts", {"call": ["greet", NAME]}]}
-        id, awakeable = await at.asked([start, wait(0)])
+        parent, awakeable = await at.asked([start, wait(0)])
         record = await only(at, "starts")
         assert (record.state, record.note) == ("succeeded", "")
-        await at.waits(id)
+        await at.waits(parent)
         await at.host.resolve(awakeable, b'"now"')
-        assert (await at.trace(id))[3] == {"ok": "now"}
+        assert (await at.trace(parent))[3] == {"ok": "now"}
 
     perform("durable", work, invocations=ALL)
 
@@ -91,3 +92,68 @@ def test_what_was_committed_is_not_refused_to_the_run_that_goes_on(
         raise StorageFull("there is no room")
 
     performed("durable", [first, second], data=tmp_path, grace_ms=60_000)
+
+
+def test_a_tree_that_waits_in_memory_is_killed_like_one_that_is_suspended() -> None:
+    """What runs is no exception: it does not go on, is not tried again, and its children end with it."""
+
+    async def work(at: Waiting) -> None:
+        parent = await at.start([call("probe", ["awakeable", wait(0)]), {"publish": ["ids", "$id:0"]}, wait(0)])
+        child = await at.published()
+
+        async def both_run() -> bool:
+            return {(await at.host.invocation(one)).state for one in (parent, child)} == {"running"}
+
+        await at.until(both_run)
+        await at.host.kill(parent)
+        ends = [await at.ended(one) for one in (parent, child)]
+        assert [(end.state, end.reason) for end in ends] == [("cancelled", "it was killed")] * 2
+
+    perform("durable", work, grace_ms=60_000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_call_that_somebody_else_made_first_is_not_cancelled_with_the_rest(kind: str) -> None:
+    """Two have called with the same idempotency key: the one that gives up is not the one whose call it is."""
+
+    async def work(at: Waiting) -> None:
+        await at.deploy("asks", PROBE)
+        begun = {"publish": ["ids", "begun"]}
+        shared = call("asks", [begun, {"sleep": DAY}, wait(0), {"value": 7}], idempotency_key="one")
+        first = await at.start([shared, wait(0)])
+        await at.published()
+        await at.waits(first)
+        fails = call("asks", [{"fail": {"terminal": "no"}}])
+        assert (await at.run([shared, fails, {"gather": {}}]))[2][0] is None
+        at.advance(DAY + 1)
+        assert (await at.trace(first))[1]["ok"][2:] == [OK, 7]
+
+    perform(kind, work)
+
+
+def test_a_clock_that_is_first_read_in_a_step_is_none_that_a_later_run_misses() -> None:
+    """The next run does not run the step: what it reads after it is what was read after it."""
+
+    async def work(at: Waiting) -> None:
+        script = [{"run": {"name": "looks", "do": ["clock"]}}, "clock", wait(0), "clock"]
+        invocation, awakeable = await at.asked(script)
+        await at.waits(invocation)
+        at.advance(DAY)
+        await at.host.resolve(awakeable)
+        _, _, step, before, _, after = await at.trace(invocation)
+        assert step["ok"][0] <= before <= after - DAY
+
+    perform("durable", work)
+
+
+def test_what_a_step_is_the_first_to_read_is_not_missed_by_a_run_that_skips_it() -> None:
+    """The environment, and the seed of std's hash maps: both are read once, and kept."""
+
+    async def work(at: Waiting) -> None:
+        step = {"run": {"name": "reads", "do": [{"env": "HOME"}, "random", {"http": {"url": "nowhere"}}]}}
+        name, awakeable = await at.asked([step, {"env": "HOME"}, "random", wait(0)])
+        await at.waits(name)
+        await at.host.resolve(awakeable, b'"now"')
+        assert (await at.trace(name))[-1] == {"ok": "now"}
+
+    perform("durable", work)

@@ -373,3 +373,23 @@ async def test_other_terms_are_refused(said: Any) -> None:
     async with AsyncHost() as host:
         with pytest.raises(BadRequest, match="durable"):
             await host.deploy("echo", guest("echo"), durable=said)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["API.example.com", "https://api.example.com", "api.example.com:443", "*.example.com", "api.example.com.", "ü.de"],
+)
+@on_loop
+async def test_a_host_that_no_request_could_be_to_is_refused(host: str) -> None:
+    """It would be thought of as a promise that its requests are not repeated, and be none."""
+    async with AsyncHost() as at:
+        with pytest.raises(BadRequest, match="ambiguous"):
+            await at.deploy("calls", guest("http-calls"), durable={"ambiguous": {host: "fail"}})
+
+
+@pytest.mark.parametrize("host", ["api.example.com", "127.0.0.1", "::1", "localhost", "xn--tda.de"])
+@on_loop
+async def test_a_host_is_named_as_requests_name_it(host: str) -> None:
+    """A name in small letters, or an address."""
+    async with AsyncHost() as at:
+        await at.deploy("calls", guest("http-calls"), durable={"ambiguous": {host: "fail"}})

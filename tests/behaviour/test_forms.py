@@ -114,6 +114,7 @@ OF_TESTS = {
     "http-calls": Call(b'[{"send": %b}]' % FETCHES, holds=b"destination prohibited"),
     "log-calls": Call(CONFIGURES_AND_LOGS, holds=b"[null]"),
     "log-mixed": Call(b"x", holds=b"Ok(())"),
+    "order": trap("deadline", b'"tea"', deadline_ms=300),
     "old-aws-all": Call(
         b'{"bucket": "b", "table": "t", "secret": "s", "function": "f", "keys": ["", ""]}', 500, holds=b"Unauthorized"
     ),
@@ -168,6 +169,7 @@ COMMANDS = {
 NO_VARIABLES = Call(status=500, holds=b"NotPresent")
 DIFFERS = {
     "approval": WEB["approval"],
+    "order": WEB["order"],
     "aws-item": NO_VARIABLES,
     "aws-object": NO_VARIABLES,
     "aws-secret": NO_VARIABLES,

@@ -130,7 +130,8 @@ def test_a_module_that_does_not_fit_is_422_with_the_reason(server: Server) -> No
 
 def test_a_raw_upload_takes_its_options_from_the_query(server: Server) -> None:
     """The same ones as JSON."""
-    query = "?description=a+b&environment=A=1&environment=B=x%3Dy&limits=deadline_ms=200&grants=cache,http&grants=log&durable=true"
+    query = "?description=a+b&environment=A=1&environment=B=x%3Dy&limits=deadline_ms=200&grants=cache,http&grants=log"
+    query += "&durable=true"
     assert server.request("PUT", PATH + query, WASM, {"content-type": "application/wasm"}).status == 204
     (deployed,) = server.deployer.deployed
     assert deployed["wasm"] == WASM

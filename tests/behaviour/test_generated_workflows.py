@@ -16,7 +16,7 @@ from support import guest
 from sweeping import RETRY
 from workflow_scripts import URL, WORKER, Script, workflows
 
-EXAMPLES = often(12)
+EXAMPLES = often(8)
 POINTS = 4
 """At which each is crashed, beside a run with two crashes."""
 DAYS = 20

@@ -24,7 +24,7 @@ def origin() -> Iterator[Origin]:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("server")
     with served(folder / "data", "--config", config(folder)) as server:
-        for name in ("echo", "fetch", "headers", "panic"):
+        for name in ("basket", "echo", "fetch", "headers", "panic"):
             assert server.deploy(name).status == 204
         yield server
 
@@ -124,6 +124,15 @@ def test_an_output_is_printed_as_it_is(server: Served) -> None:
     assert server("invocations", "output", call, "--json").json["body"] == "bytes"
     said = server("invocations", "output", dead(server))
     assert (said.status, said.out, "ended without an answer" in said.err) == (1, "", True)
+
+
+def test_an_answer_that_is_no_success_is_printed_all_the_same(server: Served) -> None:
+    """Its body as it is, and that it was none."""
+    call = queued(server, "basket", "-d", '"show"')
+    for command in ("attach", "output"):
+        said = server("invocations", command, call)
+        assert (said.status, said.out) == (1, "the function was not called with a key")
+        assert "answered with status 400" in said.err
 
 
 def test_an_invocation_that_runs_has_no_output_yet(server: Served, origin: Origin) -> None:

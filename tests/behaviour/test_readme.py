@@ -13,6 +13,8 @@ import pytest
 
 from command_line import built, server
 from guesthouse.cli import cli
+from harness import until
+from pages import page_shell
 from support import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
@@ -30,7 +32,8 @@ def blocks(language: str) -> list[str]:
 def test_a_python_example_prints_what_it_says(tmp_path, code):
     """Each `print` with a comment prints that comment."""
     (tmp_path / "hello.wasm").write_bytes(built("greet").read_bytes())
-    (tmp_path / "calculator.wasm").write_bytes(built("calculator").read_bytes())
+    for name in ("calculator", "order"):
+        (tmp_path / f"{name}.wasm").write_bytes(built(name).read_bytes())
     wit = ROOT / "guests/examples/calculator/wit/calculator.wit"
     (tmp_path / "calculator.wit").write_text(wit.read_text())
     command = [sys.executable, "-W", "error", "-c", code]
@@ -78,17 +81,18 @@ def test_the_index_of_the_docs_names_every_page():
     assert {page for page in docs.rglob("*.md") if page != docs / "README.md"} <= linked
 
 
-def test_its_function_is_the_one_that_new_makes():
-    """What it shows of `src/lib.rs` is in the template."""
-    (code,) = blocks("rust")
-    assert code in (ROOT / "host/guesthouse/templates/web/src/lib.rs").read_text()
+def test_its_functions_are_the_one_that_new_makes_and_a_built_one():
+    """What it shows of `src/lib.rs` is in the template, and in the guest that the text names."""
+    made, order = blocks("rust")
+    assert made in (ROOT / "host/guesthouse/templates/web/src/lib.rs").read_text()
+    assert order in (ROOT / "guests/tests/order/src/lib.rs").read_text()
 
 
 def test_what_it_says_about_a_server_works(tmp_path, monkeypatch):
     """Inspect, run, deploy twice, call, read the log and roll back, with a file that was built before."""
     shown = [line for block in blocks("sh") for line in block.splitlines()]
     commands = [shlex.split(line, comments=True)[1:] for line in shown if line.startswith("guesthouse ")]
-    by_name = {words[0]: words for words in commands if words}
+    by_name = {words[0]: words for words in reversed(commands) if words}
     file = tmp_path / by_name["deploy"][1]
     file.parent.mkdir(parents=True)
     file.write_bytes(built("greet").read_bytes())
@@ -101,6 +105,22 @@ def test_what_it_says_about_a_server_works(tmp_path, monkeypatch):
         assert running(*by_name["logs"][:2]).status == 0
         assert running(*by_name["rollback"]).status == 0
         assert running("versions", "ls", "hello", "--json").json[0]["current"]
+
+
+def test_what_it_says_about_a_durable_function_works(tmp_path):
+    """Deployed, called, killed while it waits, answered by curl, and done."""
+    before, after = (block for block in blocks("sh") if "order" in block or "awakeables" in block)
+    (tmp_path / "order.wasm").write_bytes(built("order").read_bytes())
+    with server(tmp_path / "data") as running:
+        said = page_shell(before, tmp_path, running.url)
+        (call,) = re.findall(r"location: /invocations/(\w+)", said)
+        until(lambda: "sign_1" in running("logs", "order").out, "it says where to answer")
+        (awakeable,) = re.findall(r"/restate/awakeables/(\S+)", running("logs", "order").out)
+        running.process.kill()
+        running.process.wait()
+    with server(tmp_path / "data") as running:
+        script = after.replace("sign_1…", awakeable).replace("ID", call)
+        assert page_shell(script, tmp_path, running.url).endswith('"a new engine, approved by Ada"')
 
 
 def test_every_promise_names_tests_that_are_there():
@@ -139,6 +159,7 @@ def commands_that_can_be_read(page: Path) -> int:
     shown += re.findall(r"`(guesthouse [^`]*)`", text)
     parsed = 0
     for line in shown:
+        line = re.sub(r"[\[\]]", "", line.replace("\\|", "/"))  # what may be left out, and one or the other
         words = re.match(r"(?:[A-Z_]+=\S+ )*guesthouse (.*)", line.strip())
         words = shlex.split(words[1].partition("|")[0], comments=True) if words else []
         if not words or words[0].startswith("-"):

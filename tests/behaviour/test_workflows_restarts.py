@@ -397,21 +397,3 @@ def test_a_direct_call_that_is_not_durable_is_killed_as_it_is_cancelled() -> Non
         return bool(at.host.workflows._memory)
 
     perform("volatile", work)
-
-
-def test_a_tree_that_waits_in_memory_is_killed_like_one_that_is_suspended() -> None:
-    """What runs is no exception: it does not go on, is not tried again, and its children end with it."""
-
-    async def work(at: Waiting) -> None:
-        parent = await at.start([call("probe", ["awakeable", wait(0)]), {"publish": ["ids", "$id:0"]}, wait(0)])
-        child = await at.published()
-
-        async def both_run() -> bool:
-            return {(await at.host.invocation(id)).state for id in (parent, child)} == {"running"}
-
-        await at.until(both_run)
-        await at.host.kill(parent)
-        ends = [await at.ended(id) for id in (parent, child)]
-        assert [(end.state, end.reason) for end in ends] == [("cancelled", "it was killed")] * 2
-
-    perform("durable", work, grace_ms=60_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -108,11 +109,42 @@ def test_a_deployment_may_ask_somebody() -> None:
     for word, expected in (("repeat", Ok(1)), ("fail", Err("perhaps bought"))):
         found = World()
         found.dies_at = 5
-        with pytest.raises(Ambiguous, match=r'entry 0.*buy\("buy-0"\)'):
+        with pytest.raises(Ambiguous, match=r'call 0.*buy\("buy-0"\)'):
             asyncio.run(life(found, of("buy"), policy))
         found.segments.append(decided_segment(word))
         assert asyncio.run(life(found, of("buy"), policy)) == [expected]
         assert found.ambiguous == ["ask", word]
+
+
+@pytest.mark.parametrize("later", range(1, 7))
+def test_a_decision_to_repeat_is_for_one_time(later: int) -> None:
+    """Where a crash cuts the repetition off as well, somebody is asked again."""
+    policy = Policy(ambiguous={"shop.test": "ask"})
+    found = World()
+    found.dies_at = 5
+    with pytest.raises(Ambiguous):
+        asyncio.run(life(found, of("buy"), policy))
+    found.segments.append(decided_segment("repeat"))
+    found.dies_at = found.steps + later
+    with suppress(Ambiguous):
+        asyncio.run(life(found, of("buy"), policy))
+    assert len(found.asked) <= 2, "done a third time, and nobody was asked"
+
+
+# -- long bodies
+
+
+def test_a_replay_never_has_to_unpack_much_at_once() -> None:
+    """A body of zeros would be a few kilobytes on disk, and hold up everybody while it is unpacked, in each further run."""
+    found = World()
+
+    async def work() -> None:
+        run = Run(found, Policy(journal_bytes=16 << 20))
+        run.journal.add("shop#look", b"\x90", bytes(8 << 20))
+        await run.journal.flush()
+
+    asyncio.run(work())
+    assert sum(map(len, found.segments)) > 8 << 20
 
 
 # -- divergence

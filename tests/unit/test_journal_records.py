@@ -202,6 +202,15 @@ def test_a_missing_segment_is_found() -> None:
         rest(Reading([segments[0], segments[0], segments[1]]))
 
 
+def test_a_segment_that_cannot_be_read_is_found_among_others() -> None:
+    """Short segments are read together; what is wrong with one of them is said as if it were alone."""
+    segments = [body(Header("inv", 1, "", ""), Name("a"), CALLS[0]).sealed(), seal(b"\x92\x63\x01", 1, 1)]
+    with pytest.raises(JournalDamaged, match="cannot be read"):
+        Reading([*segments, body(CALLS[1], first=1).sealed()])
+    with pytest.raises(JournalDamaged, match="cannot be read"):
+        Reading([segments[0], seal(b"\x92\x02", 1, 1)])
+
+
 def test_the_end_counts_until_something_comes_behind_it() -> None:
     """A dead letter that is tried again has not ended."""
     first = body(Header("inv", 1, "", ""), Name("a"), CALLS[0], End("trapped", 0, b"")).sealed()

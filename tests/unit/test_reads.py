@@ -121,3 +121,32 @@ async def test_a_database_that_is_closed_tells_so(database: Database) -> None:
     database.close()
     results = await asyncio.gather(*(database.read(one) for _ in range(10)), return_exceptions=True)
     assert all(isinstance(result, GuesthouseError) for result in results)
+
+
+@on_loop
+async def test_what_was_acknowledged_while_another_one_reads_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one reader does all: what is asked later has a view of its own."""
+    monkeypatch.setattr("guesthouse.storage.reads.MOST_READERS", 1)
+    monkeypatch.setattr("guesthouse.storage.reads.TOGETHER_NS", 60_000_000_000)
+    database = Database(tmp_path / "reads.db")
+    reads, goes_on = threading.Event(), threading.Event()
+
+    def slowly(connection: Connection) -> int:
+        found = count(connection)
+        reads.set()
+        assert goes_on.wait(PATIENCE)
+        return found
+
+    def count(connection: Connection) -> int:
+        return int(rows(connection, "SELECT count(*) FROM namespaces")[0][0])
+
+    first = asyncio.ensure_future(database.read(slowly))
+    assert await asyncio.to_thread(reads.wait, PATIENCE)
+    await database.write(lambda connection: connection.execute("INSERT INTO namespaces VALUES ('a', '{}', '{}')"))
+    second = asyncio.ensure_future(database.read(count))
+    await asyncio.sleep(0)
+    goes_on.set()
+    assert (await first, await second) == (0, 1)
+    database.close()

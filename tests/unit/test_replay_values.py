@@ -131,6 +131,10 @@ def test_arguments_are_written_by_their_types() -> None:
         ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15], 30, "[1, 2, 3, 4, … 11 more]"),
         ({"base64": "AAAA"}, 40, "3 bytes that are no text"),
         (None, 10, "null"),
+        ({"resource": "promise", "is": [3, "sign_1" + "A" * 50, None]}, 10, f"<promise sign_1{'A' * 50}>"),
+        ({"resource": "promise", "is": [3, "", 1_000]}, 10, "<promise 3>"),
+        ({"resource": "client", "is": ["x" * 100]}, 30, f'<client "{"x" * 15}…" (100 bytes)>'),
+        ({"resource": "pollable"}, 10, "<pollable>"),
     ],
 )
 def test_a_value_is_cut_where_it_is_long(value: Any, most: int, text: str) -> None:

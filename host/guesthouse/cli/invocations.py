@@ -264,7 +264,8 @@ def _print_answer(
         began = SYSTEM_CLOCK.monotonic_ns()
         with client.stream("GET", path) as response:
             answered()
-            if response.status_code >= 400 and not output.as_json:
+            may_be_ours = "problem+json" in response.headers.get("content-type", "")
+            if response.status_code >= 400 and may_be_ours and not output.as_json:
                 response.read()
                 problem = problem_of(response)
                 if problem is not None:

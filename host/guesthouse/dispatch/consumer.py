@@ -250,6 +250,10 @@ class Consumer:
         for function in self._struck:
             self._turns.add(function)
 
+    def _cleared(self) -> None:
+        self._suspect_next()
+        self._woken.set()
+
     async def _start(self, leases: Sequence[Lease]) -> None:
         """Starts what was leased, with a turn for the rest of the loop now and then."""
         began = self._clock.monotonic_ns()
@@ -299,6 +303,8 @@ class Consumer:
         make = self._durable.make if call.durable else QueuedRun
         run = make(lease, deployment, self._dispatcher, self._clock, self._config.output_bytes)
         self._runs[call.id] = run
+        if lease.strikes:
+            run.cleared = self._cleared
         run.begin()
         return run
 
@@ -368,8 +374,7 @@ class Consumer:
         call = run.lease.call
         self._runs.pop(call.id, None)
         self._flows.ended(run)
-        if run.lease.strikes:
-            self._suspect_next()
+        run.clear()
         function = (call.namespace, call.name)
         if call.key is not None and self._flows.of(function).policy.key_inflight:
             self._turns.add(function)

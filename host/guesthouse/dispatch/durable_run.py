@@ -157,6 +157,7 @@ class DurableRun(QueuedRun):
 
     def _open(self, deployment: Deployment, segments: Sequence[bytes] = ()) -> Journal:
         sink = self.stored = StoredSink(self._queue, self.lease, deployment.version, self._counts)
+        sink.grown = self.clear
         return Journal(
             sink,
             segments,

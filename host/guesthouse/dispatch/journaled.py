@@ -116,6 +116,7 @@ class Journaled(Running):
         dispatcher = self._dispatcher
         if (
             self._leaves
+            or self.lease.strikes  # others with strikes wait until it is clear that this one does not kill the host
             or dispatcher.draining
             or dispatcher.is_short((self.deployment.namespace, self.deployment.name))
         ):

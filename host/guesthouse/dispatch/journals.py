@@ -29,6 +29,8 @@ class StoredSink:
         self.version = version
         self.segments = lease.segments
         """How many there are by now."""
+        self.grown: Callable[[], None] = nothing
+        """Called after each segment."""
         self.failure: GuesthouseError | None = None
         """Why nothing can be appended any more."""
 
@@ -45,6 +47,7 @@ class StoredSink:
         """A segment is durable."""
         self.segments += 1
         self._counts.journal_bytes += len(segment)
+        self.grown()
 
     @contextmanager
     def together(
@@ -99,3 +102,7 @@ class _Together:
         """A unit is durable; on the loop."""
         self._sink.added(self._stored.pop(0))
         self._committed(result)
+
+
+def nothing() -> None:
+    """Is told of segments."""

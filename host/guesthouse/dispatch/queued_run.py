@@ -7,6 +7,7 @@ and neither the queue nor whose turn it is.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from guesthouse.clock import Clock
 from guesthouse.dispatch.collector import Collector
@@ -43,6 +44,8 @@ class QueuedRun:
     """Somebody else runs it, or it has been ended: nothing is written."""
     full = False
     """The storage refuses its journal for now."""
+    cleared: Callable[[], None] | None = None
+    """To be called once, as soon as it is clear that a call with strikes does not kill its host."""
     _begun = False
     _most_strikes = MOST_STRIKES
 
@@ -152,6 +155,12 @@ class QueuedRun:
     def _since_ms(self) -> int:
         """From when on its age counts."""
         return max(self.lease.call.queued_ms, self.lease.call.due_ms)
+
+    def clear(self) -> None:
+        """It has come further than the runs in which its host died."""
+        cleared, self.cleared = self.cleared, None
+        if cleared is not None:
+            cleared()
 
     # -- what is told of it
 

@@ -23,6 +23,8 @@ RESOURCE: Final = frozenset({"resource", "is"})
 """What JSON says of a resource."""
 SHORTEST: Final = 8
 """What is cut would not be shorter."""
+LONGEST_ID: Final = 64
+"""Characters of an id that is never cut, for it is there to be copied: those of calls and awakeables are shorter."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -184,10 +186,12 @@ def _whole(value: Any, most: int) -> str | None:
 
 
 def _resource(value: Mapping[str, Any], most: int) -> str:
-    """`<promise 3>`: what stands for one, with its id if it has one, or else the first thing that is known of it."""
+    """`<promise 3>`: what stands for one, with the first thing that is known of it, or its id if it has one."""
     first = value.get("is")
     if isinstance(first, list) and first:
         first = next((each for each in first if isinstance(each, str) and each), first[0])
+    if isinstance(first, str):
+        return f"<{value['resource']} {first if len(first) <= LONGEST_ID else brief(first, most)}>"
     return f"<{value['resource']}>" if first is None else f"<{value['resource']} {brief(first, most)}>"
 
 

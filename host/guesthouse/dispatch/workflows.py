@@ -82,6 +82,10 @@ class Workflows:
 
     # -- completing awakeables
 
+    def check(self, id: str) -> None:
+        """Raises `NoSuchAwakeable` for an id that was not made here, before anything is received for it."""
+        self.ids.read(id)
+
     async def resolve(self, id: str, payload: bytes) -> None:
         """Completes an awakeable.  Raises `NoSuchAwakeable` and `BodyTooLarge`."""
         if len(payload) > (most := self._calls.most_body_bytes):
@@ -153,18 +157,22 @@ class Workflows:
         finally:
             JOINED.reset(joined)
 
-    async def leave(self, ids: Sequence[str]) -> None:
-        """Cancels calls that nobody waits for any more, some at a time; what has ended by now has ended."""
+    async def leave(self, caller: Invocation, ids: Sequence[str]) -> None:
+        """Cancels calls that their caller does not wait for any more, some at a time; what has ended by now has ended.
+
+        A call that somebody else made first, with the same idempotency key, is left alone.
+        """
         joined = JOINED.set(None)  # as above
         try:
             for at in range(0, len(ids), AT_ONCE):
-                await asyncio.gather(*map(self._leave, ids[at : at + AT_ONCE]))
+                await asyncio.gather(*(self._leave(caller.id, each) for each in ids[at : at + AT_ONCE]))
         finally:
             JOINED.reset(joined)
 
-    async def _leave(self, id: str) -> None:
+    async def _leave(self, caller: str, id: str) -> None:
         with suppress(InputError, Unavailable):
-            await self._calls.cancel(id)
+            if (await self._calls.find(id)).parent == caller:
+                await self._calls.cancel(id)
 
     async def settled(self, id: str) -> None:
         """Waits while an invocation's family is being cancelled: it is told of that first."""

@@ -115,7 +115,7 @@ class BaseWorkflow:
 
     async def leave(self, ids: Sequence[str]) -> None:
         """Cancels calls that nobody waits for any more."""
-        await self._workflows.leave(ids)
+        await self._workflows.leave(self._invocation, ids)
 
     def nudge(self) -> None:
         """Something may have changed: whoever waits looks again."""

@@ -123,7 +123,7 @@ class StoredWorkflow(BaseWorkflow):
                 queued = await self._workflows.enqueue(calls[at : at + AT_ONCE])
                 made += [Promise(number, call_id) for call_id, number in queued]
         except REFUSALS:  # all of them or none
-            await self._workflows.leave([promise.id for promise in made])
+            await self._workflows.leave(self._invocation, [promise.id for promise in made])
             raise
         return made
 

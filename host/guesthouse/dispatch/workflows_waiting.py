@@ -58,10 +58,6 @@ class Tally:
         """How many those are."""
         return len(self._places)
 
-    def waits_for(self, number: int) -> bool:
-        """Whether this promise is one of them."""
-        return number in self._places
-
     @property
     def next_ms(self) -> int | None:
         """When the next timer ends."""

@@ -20,7 +20,7 @@ from guesthouse.durable.arguments import LARGE, describe, kept
 from guesthouse.durable.codec import arguments_packer, packer, resources_of, unpackable
 from guesthouse.durable.errors import Ambiguous, JournalDamaged
 from guesthouse.durable.journal import LIVE, Journal
-from guesthouse.durable.records import Arguments
+from guesthouse.durable.records import Arguments, Decided
 from guesthouse.durable.unpacking import Classes, unpacker
 from guesthouse.engine.hostcall import Effect, HostCall, in_thread
 from guesthouse.engine.types import FuncType
@@ -153,6 +153,8 @@ class _Hook:
     def _decide(self, journal: Journal, place: str, arguments: Arguments) -> str:
         word = journal.decided or journal.ambiguous.get(place, "repeat")
         journal.on_ambiguous(word)
+        if journal.decided:
+            journal.add_record(Decided(""))  # for one time: where that is cut off as well, somebody is asked again
         if word == "ask":
             raise journal.breaks(Ambiguous(journal.entry - 1, describe(self._name, arguments)))
         return word

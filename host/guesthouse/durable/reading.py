@@ -1,13 +1,14 @@
 """`Reading`: a stored journal, entry by entry, as far as it counts: what a cut made void is left out.
 
-Promises: one segment at a time is in memory as records; what is missing, out of order or changed raises a `JournalError`.
-Must not know what entries mean.
+Promises: one segment at a time is in memory as records, or so many short ones as are read at once; what is missing, out of
+order or changed raises a `JournalError`.  Must not know what entries mean, but for how most of them end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, Final
 
 from guesthouse.durable.errors import JournalDamaged
 from guesthouse.durable.records import (
@@ -15,13 +16,22 @@ from guesthouse.durable.records import (
     NEVER,
     AnyRecord,
     End,
+    Head,
     Header,
     Lines,
     Name,
     Piece,
+    Result,
+    Unit,
     head_of,
     records_of,
+    records_together,
 )
+
+MOST_TOGETHER: Final = 64
+"""Segments that are read at once: each effect on the host's own database has one of its own, of two or three records."""
+BYTES_TOGETHER: Final = 32 << 10
+"""And their bytes, but for those of the first."""
 
 
 class Reading:
@@ -82,6 +92,25 @@ class Reading:
         self.ahead = self._records[at]
         self._at = at + 1
 
+    def result(self) -> Result | None:
+        """Goes on behind the call that is ahead, where its result, of at most one unit of work, is behind it: that result.
+
+        `None` and nothing else where that is not so, or cannot be seen from what was read of the journal so far.
+        """
+        records, at = self._records, self._at
+        try:
+            record = records[at]
+            if type(record) is Unit:
+                at += 1
+                record = records[at]
+            if type(record) is not Result:
+                return None
+            self.ahead = records[at + 1]
+        except IndexError:
+            return None
+        self._at = at + 2
+        return record
+
     def piece(self, stream: int, index: int) -> Piece | None:
         """A piece of a stream, wherever it is noted; `None` where it is not."""
         while len(self.pieces.get(stream, ())) <= index:
@@ -99,13 +128,31 @@ class Reading:
             raise JournalDamaged(f"the journal uses name {number}, which it has not given") from None
 
     def _load(self) -> list[AnyRecord]:
-        """The records of the next segment, without those that are void or for this class alone."""
-        index = self._next
-        self._next += 1
-        head, limit = self._heads[index], self._limits[index]
+        """The records of the next segments, without those that are void or for this class alone."""
+        first, heads = self._next, self._heads
+        last = self._next = self._last_together(first)
+        if last - first == 1:
+            read = iter(records_of(self._segments[first], heads[first]))
+        else:
+            read = iter(records_together(self._segments[first:last], heads[first:last]))
         kept: list[AnyRecord] = []
+        for index in range(first, last):
+            self._keep(islice(read, heads[index].records), heads[index], self._limits[index], kept)
+        return kept
+
+    def _last_together(self, first: int) -> int:
+        """Behind the last segment that is read together with this one."""
+        heads, size = self._heads, 0
+        for index in range(first, min(first + MOST_TOGETHER, len(heads))):
+            size += heads[index].size
+            if heads[index].flags or size > BYTES_TOGETHER:
+                return max(index, first + 1)
+        return min(first + MOST_TOGETHER, len(heads))
+
+    def _keep(self, read: Iterable[AnyRecord], head: Head, limit: int, kept: list[AnyRecord]) -> None:
+        """Takes over those of one segment that count."""
         number, wanted = self.number, True
-        for record in records_of(self._segments[index], head):
+        for record in read:
             kind = type(record)
             if kind in _ENTRIES:
                 if number == self.number and head.first != number:
@@ -118,8 +165,7 @@ class Reading:
                 self._take(record, final=limit == NEVER)
             elif wanted and number <= limit:
                 kept.append(record)
-        self.number = min(number, head.cut)
-        return kept
+        self.number = number if number < head.cut else head.cut
 
     def _take(self, record: Any, *, final: bool) -> None:
         if type(record) is Name:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -34,11 +34,13 @@ FORMAT: Final = 1
 COMPRESSED: Final = 1
 HEAD: Final = struct.Struct("<BBI")
 SIZES: Final = struct.Struct("<IIII")
+WHOLE_HEAD: Final = struct.Struct("<BBIIIII")
 NEVER: Final = 0xFFFF_FFFF
 SHORTEST_COMPRESSED: Final = 512
 """Bytes of a body from which on compression is tried: below, there is little to win."""
 LONGEST_COMPRESSED: Final = 128 << 10
-"""And up to which it is done on the spot: it takes about two milliseconds."""
+"""And up to which it is done: it takes about two milliseconds, and a replay unpacks one after the other on the loop, where a
+long body of zeros would hold up everybody."""
 SAMPLE: Final = 4096
 """Of a body that long or longer this much is tried first: what is compressed already is found out cheaply."""
 MOST_BODY: Final = 1 << 30
@@ -147,7 +149,7 @@ class Done(Record, tag=10):
 
 
 class Decided(Record, tag=11):
-    """What becomes of the call that was announced last and that a crash cut off: `repeat` or `fail`."""
+    """What becomes of the call that was announced last and that a crash cut off: `repeat` or `fail`; empty: that was tried."""
 
     word: str
 
@@ -234,13 +236,13 @@ class Body:
         _ENCODER.encode_into(record, self.data, -1)
         self.count += 1
 
-    def sealed(self, *more: Record, cut: int = NEVER, longest: int = LONGEST_COMPRESSED) -> bytes:
+    def sealed(self, *more: Record, cut: int = NEVER) -> bytes:
         """The segment of these records and of `more`, which are not taken in; nothing where there is nothing to say."""
         data = bytearray(self.data)
         for record in more:
             _ENCODER.encode_into(record, data, -1)
         count = self.count + len(more)
-        return seal(bytes(data), count, self.first, cut, longest) if count or cut != NEVER else b""
+        return seal(bytes(data), count, self.first, cut) if count or cut != NEVER else b""
 
     def start(self, first: int) -> None:
         """Forgets them: the next record comes after entry `first` began."""
@@ -249,10 +251,10 @@ class Body:
         self.first = first
 
 
-def seal(body: bytes, count: int, first: int = 0, cut: int = NEVER, longest: int = LONGEST_COMPRESSED) -> bytes:
-    """A segment of `count` records whose MessagePack is `body`; one over `longest` bytes is not compressed."""
+def seal(body: bytes, count: int, first: int = 0, cut: int = NEVER) -> bytes:
+    """A segment of `count` records whose MessagePack is `body`."""
     packed, flags = body, 0
-    if SHORTEST_COMPRESSED <= len(body) <= longest and _pays(body):
+    if SHORTEST_COMPRESSED <= len(body) <= LONGEST_COMPRESSED and _pays(body):
         shorter = zlib.compress(body, 1)
         if len(shorter) < len(body) - len(body) // 8:
             packed, flags = shorter, COMPRESSED
@@ -276,13 +278,12 @@ def head_of(data: bytes) -> Head:
     """What stands before a segment's body.  Raises `JournalTooNew` and `JournalDamaged`."""
     if len(data) < HEAD.size + SIZES.size:
         raise JournalDamaged(f"a segment of the journal has only {len(data)} bytes")
-    form, flags, crc = HEAD.unpack_from(data)
+    form, flags, crc, count, size, first, cut = WHOLE_HEAD.unpack_from(data)
     if form > FORMAT:
         raise JournalTooNew(f"the journal has format {form}, and this host knows {FORMAT}: a newer one has written it")
     if form == 0 or flags > COMPRESSED or zlib.crc32(memoryview(data)[HEAD.size :]) != crc:
         raise JournalDamaged("a segment of the journal is damaged: its checksum does not fit")
-    count, size, first, cut = SIZES.unpack_from(data, HEAD.size)
-    if size > MOST_BODY or count > size:
+    if size > (LONGEST_COMPRESSED if flags & COMPRESSED else MOST_BODY) or count > size:
         raise JournalDamaged(f"a segment of the journal claims {count} records of {size} bytes")
     return Head(flags, count, size, first, cut)
 
@@ -299,6 +300,23 @@ def records_of(data: bytes, head: Head | None = None) -> list[AnyRecord]:
         return _DECODER.decode(b"\xdd" + head.records.to_bytes(4, "big") + body)
     except (msgspec.MsgspecError, RecursionError, ValueError) as error:
         raise JournalDamaged(f"a record of the journal cannot be read: {error}") from None
+
+
+def records_together(segments: Sequence[bytes], heads: Sequence[Head]) -> list[AnyRecord]:
+    """The records of several segments that are not compressed, which were checked.  Raises as `records_of` does."""
+    behind = HEAD.size + SIZES.size
+    bodies = [data[behind:] for data in segments]
+    count = 0
+    for body, head in zip(bodies, heads, strict=True):
+        count += head.records
+        if len(body) != head.size:
+            break
+    else:
+        try:
+            return _DECODER.decode(b"".join((b"\xdd", count.to_bytes(4, "big"), *bodies)))
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            pass
+    return list(all_records(segments))  # one by one: which says what is wrong
 
 
 def all_records(segments: Iterable[bytes]) -> Iterator[AnyRecord]:

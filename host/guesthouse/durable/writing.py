@@ -13,7 +13,6 @@ from typing import Any, Final, TypeVar
 from guesthouse.durable.errors import JournalError, JournalFull
 from guesthouse.durable.records import (
     LONGEST_COMPRESSED,
-    MOST_BODY,
     NEVER,
     Body,
     Name,
@@ -160,7 +159,7 @@ class Writing:
         body = self._body
         try:
             if len(body) > LONGEST_COMPRESSED:
-                segment = await asyncio.to_thread(body.sealed, longest=MOST_BODY)
+                segment = await asyncio.to_thread(body.sealed)
             else:
                 segment = body.sealed()
             await sink.append(segment)

@@ -1,6 +1,7 @@
 """The routes of awakeables: whoever has the id of one may complete it, and needs no token besides.
 
-Promises: an id that was not made here, and one of something that has ended, are answered alike; bodies are bounded.
+Promises: an id that was not made here, and one of something that has ended, are answered alike; bodies are bounded, and
+received for ids of this host alone.
 """
 
 from __future__ import annotations
@@ -28,16 +29,23 @@ class Awakeables:
 
     async def awakeable_resolve(self, request: Request, principal: Principal) -> Response:
         """Completes one with the body, whatever that is: who waits reads it as what was expected, or fails."""
-        payload = await receive(request, self._most_bytes, "a payload")
-        await self._awakeables.resolve(request.path_params["awakeable"], payload)
+        awakeable = self._known(request)
+        await self._awakeables.resolve(awakeable, await receive(request, self._most_bytes, "a payload"))
         return Response(status_code=202)
 
     async def awakeable_reject(self, request: Request, principal: Principal) -> Response:
         """Completes one as failed, for the reason in the body."""
+        awakeable = self._known(request)
         body = await receive(request, MOST_MESSAGE_BYTES, "a reason")
         try:
             reason = body.decode()
         except UnicodeDecodeError as error:
             raise BadRequest(f"a reason has to be UTF-8; it is not at byte {error.start}") from None
-        await self._awakeables.reject(request.path_params["awakeable"], reason)
+        await self._awakeables.reject(awakeable, reason)
         return Response(status_code=202)
+
+    def _known(self, request: Request) -> str:
+        """The id, if it was made here: nobody else may have the host hold a body."""
+        awakeable: str = request.path_params["awakeable"]
+        self._awakeables.check(awakeable)
+        return awakeable

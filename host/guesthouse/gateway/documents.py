@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from guesthouse.errors import BadRequest, BodyTooLarge
+from guesthouse.registry.policy import read_durable
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -47,7 +48,8 @@ class ManifestDocument(BaseModel):
     durable: Any = False  # what it may be is said better by who reads it than by a union
 
     def options(self) -> dict[str, Any]:
-        """The same as arguments of a deploy."""
+        """The same as arguments of a deploy; raises `BadRequest` where `durable` is nothing that it can be."""
+        read_durable(self.durable)
         environment = {
             name: value.literal if isinstance(value, Literal) else value for name, value in self.environment.items()
         }

@@ -141,6 +141,9 @@ class Invocations(Protocol):
 class Awakeables(Protocol):
     """Knows what functions wait for."""
 
+    def check(self, id: str) -> None:
+        """Raises `NoSuchAwakeable` for an id that was not made here; looks nothing up."""
+
     async def resolve(self, id: str, payload: bytes) -> None:
         """Completes it; raises `NoSuchAwakeable`."""
 

@@ -60,13 +60,6 @@ class Interface:
     transactional: bool = False
     """Whether what its WRITE calls change is in the host's own database: each by units of work with plain results, which a
     durable invocation has committed in one transaction with its journal."""
-    _marks: ClassVar[Sequence[tuple[str, Any]]] = ()
-    """Names of the methods that answer host calls, and what each answers: found once, for hosts are made often in tests."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        marks = ((name, getattr(getattr(cls, name), "__host_calls__", ())) for name in dir(cls))
-        cls._marks = [(name, mark) for name, found in marks for mark in found]
 
     def check_grant(self, pattern: str) -> None:
         """Called at deploy for each `INTERFACE:PATTERN` that names this one; raises `BadRequest` for one it cannot enforce."""
@@ -107,7 +100,8 @@ class Interface:
 
     def host_calls(self) -> Iterator[HostCall]:
         """Every function that this object answers."""
-        for attribute, mark in self._marks:
-            interface, function, effect, blocking, core = mark
-            method = getattr(self, attribute)
-            yield HostCall(interface, function, effect, blocking, core, method, self.name, self.ambient, self.local)
+        for attribute in dir(type(self)):
+            for mark in getattr(getattr(type(self), attribute), "__host_calls__", ()):
+                interface, function, effect, blocking, core = mark
+                method = getattr(self, attribute)
+                yield HostCall(interface, function, effect, blocking, core, method, self.name, self.ambient, self.local)

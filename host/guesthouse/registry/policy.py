@@ -101,7 +101,9 @@ class DurablePolicy:
             raise BadRequest(f"durable.ambiguous has to name hosts, {MOST_HOSTS} at most")
         for host, what in self.ambiguous.items():
             if not isinstance(host, str) or not isinstance(what, str) or what not in AMBIGUOUS:
-                raise BadRequest(f"durable.ambiguous of {host!r:.80} is {', '.join(sorted(AMBIGUOUS))}, not {what!r:.40}")
+                raise BadRequest(
+                    f"durable.ambiguous of {host!r:.80} is {', '.join(sorted(AMBIGUOUS))}, not {what!r:.40}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,9 +120,9 @@ class Database:
                 return found
         loop = asyncio.get_running_loop()
         if joined is not None:
-            work, committed = _with(work, joined), _telling(committed, joined, loop)
+            work = _with(work, joined)
         future: asyncio.Future[T] = loop.create_future()
-        self._writer.put(Unit(work, committed, future, loop))
+        self._writer.put(Unit(work, committed, future, loop, None if joined is None else joined.committed))
         return await future
 
     def write_sync(self, work: Callable[[Connection], T], *, committed: Callable[[T], None] | None = None) -> T:
@@ -269,20 +269,6 @@ def _with(work: Callable[[Connection], T], joined: Joined) -> Callable[[Connecti
         result = work(connection)
         joined.store(connection, result)
         return result
-
-    return both
-
-
-def _telling(
-    committed: Callable[[T], None] | None, joined: Joined, loop: asyncio.AbstractEventLoop
-) -> Callable[[T], None]:
-    """`committed`, followed by what `joined` is told, which is on its way before whoever asked for the unit is."""
-
-    def both(result: T) -> None:
-        if committed is not None:
-            committed(result)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody goes on there
-            loop.call_soon_threadsafe(joined.committed, result)
 
     return both
 

@@ -36,6 +36,8 @@ class _Asked(NamedTuple):
     work: Work
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    number: int
+    """Counted from the first that was asked."""
 
 
 class _Told(NamedTuple):
@@ -53,6 +55,7 @@ class Reads:
         self._waiting: deque[_Asked] = deque()
         self._lock = threading.Lock()
         self._readers = 0
+        self._asked = 0
         self._starting = False
         """Whether one of them has not taken anything yet: it will take what is asked now."""
         self._watching: asyncio.AbstractEventLoop | None = None
@@ -63,7 +66,8 @@ class Reads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._lock:
-            self._waiting.append(_Asked(work, future, loop))
+            self._asked += 1
+            self._waiting.append(_Asked(work, future, loop, self._asked))
             watches, self._watching = self._watching is not loop, loop
         self._look(loop)
         if watches:
@@ -91,7 +95,7 @@ class Reads:
     # -- on a thread
 
     def _serve(self) -> None:
-        while (first := self._take(ends=True)) is not None:
+        while (first := self._take()) is not None:
             told: list[_Told] = []
             try:
                 self._together(first, told)
@@ -99,28 +103,30 @@ class Reads:
                 told = [_Told(each.asked, None, error) for each in told] or [_Told(first, None, error)]
             _tell(told)
 
-    def _take(self, *, ends: bool = False) -> _Asked | None:
-        """What has waited for longest; where nothing does, a reader `ends` in the same moment."""
+    def _take(self, last: int | None = None) -> _Asked | None:
+        """What has waited for longest, of those up to `last`; without that, a reader that finds nothing ends with this."""
         with self._lock:
             self._starting = False
-            while self._waiting:
+            while self._waiting and (last is None or self._waiting[0].number <= last):
                 asked = self._waiting.popleft()
                 if not asked.future.cancelled():
                     return asked
-            if ends:
+            if last is None:
                 self._readers -= 1
             return None
 
     def _together(self, first: _Asked, told: list[_Told]) -> None:
-        """Reads what waits, in one view."""
+        """Reads what waits, in one view; not what is asked later, for that must see writes that the view does not have."""
         began, asked = SYSTEM_CLOCK.monotonic_ns(), first
+        with self._lock:
+            last = self._asked
         try:
             with self._view() as connection:
                 while True:
                     told.append(_done(asked, connection))
                     if len(told) >= MOST_TOGETHER or SYSTEM_CLOCK.monotonic_ns() - began > TOGETHER_NS:
                         return
-                    following = self._take()
+                    following = self._take(last)
                     if following is None:
                         return
                     asked = following
@@ -150,7 +156,7 @@ def _tell(told: list[_Told]) -> None:
 
 
 def _settle(told: list[_Told]) -> None:
-    for (_, future, _), result, error in told:
+    for (_, future, _, _), result, error in told:
         if future.done():
             continue
         if error is None:

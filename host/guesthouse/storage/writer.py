@@ -35,7 +35,7 @@ Work = Callable[[Connection], Any]
 class Unit:
     """One piece of work, and whom to tell about it."""
 
-    __slots__ = ("committed", "error", "future", "loop", "result", "work")
+    __slots__ = ("committed", "error", "future", "loop", "result", "told", "work")
 
     def __init__(
         self,
@@ -43,16 +43,21 @@ class Unit:
         committed: Callable[[Any], None] | None,
         future: asyncio.Future[Any] | concurrent.futures.Future[Any],
         loop: asyncio.AbstractEventLoop | None = None,
+        told: Callable[[Any], None] | None = None,
     ) -> None:
         self.work = work
         self.committed = committed
         self.future = future
         self.loop = loop
+        self.told = told
+        """Called on the loop with the result of what is durable, before the future's callbacks are."""
         self.result: Any = None
         self.error: BaseException | None = None
 
     def settle(self) -> None:
         """Tells whoever waits; on the loop's thread where that is a task."""
+        if self.told is not None and self.loop is not None and self.error is None:
+            self.loop.call_soon(self.told, self.result)
         if self.future.done():  # the waiting task was cancelled
             return
         if self.error is not None:

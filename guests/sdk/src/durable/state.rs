@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! Each of these fails where the invocation has no key, or its function is not durable.
+//! Each of these fails where the invocation has no key. In a function that is not durable the state is in memory, and lost with the process.
 
 use super::Failure;
 use super::bindings::guesthouse::durable::state as wit;

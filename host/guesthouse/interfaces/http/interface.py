@@ -8,12 +8,13 @@ server can tell a repetition.  Must not know of sockets, names or addresses.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+import re
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from guesthouse.clock import SYSTEM_CLOCK, Clock
 from guesthouse.engine.values import Err, Ok
-from guesthouse.errors import BodyTooLarge, GuesthouseError
+from guesthouse.errors import BadRequest, BodyTooLarge, GuesthouseError
 from guesthouse.interfaces.base import Effect, Interface, host_call
 from guesthouse.interfaces.bytes import Data, collect, discard, peek
 from guesthouse.interfaces.http.body import buffer_of
@@ -21,12 +22,15 @@ from guesthouse.interfaces.http.errors import WitError, error_1_0, error_1_1
 from guesthouse.interfaces.invocation import Invocation
 from guesthouse.interfaces.patterns import is_granted
 from guesthouse.net.client import OutboundClient, OutboundRequest
-from guesthouse.net.destination import parse_url
+from guesthouse.net.destination import check_host, parse_url
 from guesthouse.net.failures import Interrupted, OutboundError, Timeout, Unsigned
 from guesthouse.net.policy import HostRule, parse_rules
 from guesthouse.net.signing import Role, Secret
 from guesthouse.net.slots import Allowance
 from guesthouse.telemetry import logger
+
+if TYPE_CHECKING:
+    from guesthouse.registry.deployment import Deployment
 
 HTTP_1_0 = "momento:http/http@1.0.0"
 HTTP_1_1 = "momento:http/http@1.1.0"
@@ -83,6 +87,15 @@ class HttpInterface(Interface):
     def check_grant(self, pattern: str) -> None:
         """`[METHODS ][scheme://]host[:port]`, as hosts are allowed in the configuration."""
         HostRule.parse(pattern)
+
+    def check_durable(self, deployment: Deployment, imports: Collection[tuple[str, str]]) -> None:
+        """Raises `BadRequest` for a host of the policy that no request could be to: it would promise what is not kept."""
+        policy = deployment.manifest.durable
+        for host in () if policy is None else policy.ambiguous:
+            if not _is_canonical(host):
+                raise BadRequest(
+                    f"durable.ambiguous: {host!r:.80} is no host as requests name it: small letters, no scheme, no port"
+                )
 
     def failed(self, function: str, result: Any) -> bool:
         """An error, or a status that says to come back later."""
@@ -221,6 +234,16 @@ def _authorization(invocation: Invocation, request: Request) -> Secret | Role | 
     if not is_granted(invocation, ROLES, role.role_arn):
         raise Unsigned(f"this function was not granted {ROLES}:{role.role_arn}")
     return role
+
+
+def _is_canonical(host: str) -> bool:
+    """Whether requests can be to what is named so; a word alone may also be a cluster's name."""
+    if not re.search("[.:/*]", host):
+        return True
+    try:
+        return check_host(f"[{host}]" if host.count(":") > 1 else host) == host
+    except (OutboundError, ValueError):
+        return False
 
 
 async def _collect(data: Data, limit: int, timeout_ms: int) -> bytes:

@@ -25,13 +25,14 @@ MOST_RANDOM_BYTES = 64 * 1024
 class WasiState:
     """One invocation's clocks, standard streams and files."""
 
-    __slots__ = ("_clock", "_invocation", "_sleep", "_time", "files", "root", "stdio")
+    __slots__ = ("_clock", "_invocation", "_sleep", "_step_time", "_time", "files", "root", "stdio")
 
     def __init__(self, invocation: Invocation, clock: Clock, sleep: Sleep, root: Folder | None) -> None:
         self._invocation = invocation
         self._clock = clock
         self._sleep = sleep
         self._time: GuestTime | None = None
+        self._step_time: JournaledTime | None = None
         self.stdio = Stdio(invocation)
         self.root = root
         self.files: OpenFiles | None = None
@@ -43,8 +44,14 @@ class WasiState:
             invocation, journal = self._invocation, self._invocation.journal
             if journal is None:
                 self._time = GuestTime(self._clock, invocation.deadline_ns, self._sleep)
-            else:
-                self._time = JournaledTime(self._clock, invocation, journal, self._sleep)
+                return self._time
+            time = self._step_time
+            if time is None or journal.steps.name is None:
+                time = JournaledTime(self._clock, invocation, journal, self._sleep, time)
+            if journal.steps.name is not None:
+                self._step_time = time  # where they begin is not in the journal: the next run may not run the step
+                return time
+            self._time = time
         return self._time
 
 

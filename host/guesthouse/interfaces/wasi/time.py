@@ -91,11 +91,19 @@ class JournaledTime(GuestTime):
 
     __slots__ = ("_begin", "_invocation", "_journal", "_latest", "_shift")
 
-    def __init__(self, clock: Clock, invocation: Invocation, journal: Journal, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        invocation: Invocation,
+        journal: Journal,
+        sleep: Sleep = asyncio.sleep,
+        before: JournaledTime | None = None,
+    ) -> None:
+        """`before` are the clocks that a step has seen, of which the journal knows nothing: these go on with them."""
         super().__init__(clock, 0, sleep)
         self._invocation = invocation
         self._journal = journal
-        hidden = clock.monotonic_ns() - self._origin
+        hidden = clock.monotonic_ns() - self._origin if before is None else before._read()
         self._origin = 0
         self._latest = self._observed("the origin of the monotonic clock", lambda: hidden)
         self._begin = self._observed("the wall clock", clock.wall_ns) - self._latest
