@@ -144,16 +144,3 @@ def test_a_clock_that_is_first_read_in_a_step_is_none_that_a_later_run_misses() 
         assert step["ok"][0] <= before <= after - DAY
 
     perform("durable", work)
-
-
-def test_what_a_step_is_the_first_to_read_is_not_missed_by_a_run_that_skips_it() -> None:
-    """The environment, and the seed of std's hash maps: both are read once, and kept."""
-
-    async def work(at: Waiting) -> None:
-        step = {"run": {"name": "reads", "do": [{"env": "HOME"}, "random", {"http": {"url": "nowhere"}}]}}
-        name, awakeable = await at.asked([step, {"env": "HOME"}, "random", wait(0)])
-        await at.waits(name)
-        await at.host.resolve(awakeable, b'"now"')
-        assert (await at.trace(name))[-1] == {"ok": "now"}
-
-    perform("durable", work)
