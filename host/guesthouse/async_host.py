@@ -153,13 +153,16 @@ class AsyncHost(AsyncCalls, AsyncVersions):
         self.outbound = self._outbound(outbound, assume_role=self.aws.assume_role)
         self.outbound.on_error = self.metrics.outbound_error
         self.workflows = Workflows(awakeable_ids(path, clock, rejected=_alarm), clock)
-        late = LateSpawner()
-        topics = self.topics
+        self._build_dispatcher(artefacts, slots)
+
+    def _build_dispatcher(self, artefacts: ArtefactStore, slots: int | None) -> None:
+        """Puts together what guests can call, what links them, and what runs them."""
+        late, clock = LateSpawner(), self._clock
         self.interfaces = [
             *standard(
                 clock,
                 cache=self.cache,
-                topics=topics,
+                topics=self.topics,
                 spawner=late,
                 disposable=self.disposable,
                 aws=self.aws,
@@ -198,7 +201,7 @@ class AsyncHost(AsyncCalls, AsyncVersions):
             clock,
         )
         self._triggers = Triggers(self.registry, self.dispatcher.spawner, self.metrics)
-        topics.starts = self._triggers.published
+        self.topics.starts = self._triggers.published
         observe_host(self)
 
     def _build_backlog(self, config: QueueConfig, callbacks: CallbackConfig) -> None:

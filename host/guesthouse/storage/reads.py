@@ -123,7 +123,7 @@ class Reads:
         try:
             with self._view() as connection:
                 while True:
-                    told.append(_done(asked, connection))
+                    told.append(_done(asked, lambda work: work(connection)))
                     if len(told) >= MOST_TOGETHER or SYSTEM_CLOCK.monotonic_ns() - began > TOGETHER_NS:
                         return
                     following = self._take(last)
@@ -133,12 +133,12 @@ class Reads:
         except apsw.Error:  # of one of them, or of the view: each on its own then
             again = [each.asked for each in told]
             again += [asked] if asked not in again else []
-            told[:] = [_done(each, None, self._alone) for each in again]
+            told[:] = [_done(each, self._alone) for each in again]
 
 
-def _done(asked: _Asked, connection: Connection | None, alone: Callable[[Work], Any] | None = None) -> _Told:
+def _done(asked: _Asked, run: Callable[[Work], Any]) -> _Told:
     try:
-        return _Told(asked, asked.work(connection) if alone is None else alone(asked.work), None)  # type: ignore[arg-type]
+        return _Told(asked, run(asked.work), None)
     except apsw.Error:
         raise
     except BaseException as error:
