@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from guesthouse import AsyncHost
 from guesthouse._native.handle import stores
 from guesthouse.errors import Unavailable
+from guesthouse.storage.reads import MOST_READERS
 from harness import files, often, resident, tidy
 from support import guest
 
@@ -132,6 +134,12 @@ KINDS: dict[Round, Counter[str]] = {
 }
 
 
+async def open_readers(host: AsyncHost) -> None:
+    """Makes all connections that are kept for reading: how many are needed at once is chance."""
+    together = threading.Barrier(MOST_READERS)
+    await asyncio.gather(*(host.database.read(lambda _: together.wait(PATIENCE)) for _ in range(MOST_READERS)))
+
+
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_thousands_of_calls_leave_nothing_behind(tmp_path: Path, place: str) -> None:
     """As many stores are deleted as were made; no task, no waiter, no file more; memory does not grow with the calls."""
@@ -140,6 +148,8 @@ def test_thousands_of_calls_leave_nothing_behind(tmp_path: Path, place: str) -> 
         async with AsyncHost(tmp_path if place == "disk" else None) as host:
             for name in GUESTS:
                 await host.deploy(name, guest(name), retry={"attempts": 1})
+            if place == "disk":
+                await open_readers(host)
             grown: list[int] = []
             before = (0, 0)
             for number in range(ROUNDS):
