@@ -199,7 +199,7 @@ PARTS = {"suspended": suspended, "timers": timers, "steps": steps, "replay": rep
 def main(name: str, *arguments: str) -> None:
     """Runs a part and prints what it found."""
     given = [int(text) if text.isdigit() else text for text in arguments]
-    print(json.dumps(asyncio.run(PARTS[name](*given))))  # type: ignore[operator]
+    print(json.dumps(asyncio.run(PARTS[name](*given))))  # type: ignore[operator]  # each part takes numbers of its own
 
 
 if __name__ == "__main__":

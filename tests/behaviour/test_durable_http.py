@@ -31,7 +31,7 @@ def server(play: Play) -> Iterator[Hosted]:
 
 
 async def _plays(play: Play, host: object) -> None:
-    play.plays_on(host)  # type: ignore[arg-type]
+    play.plays_on(host)  # type: ignore[arg-type]  # whoever runs this knows its host as an object
 
 
 def suspended(server: Hosted, count: int = 1) -> list[str]:

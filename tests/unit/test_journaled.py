@@ -206,7 +206,7 @@ def test_a_long_sleep_of_a_guest_that_knows_nothing_suspends_it() -> None:
     async def no_patience(done: asyncio.Future[Any]) -> bool:
         return False
 
-    run.run.linger = no_patience  # type: ignore[method-assign]
+    run.run.linger = no_patience  # type: ignore[method-assign]  # of this one run
     nap = run(MONOTONIC, "subscribe-duration", 3_600 * SECOND)
     with pytest.raises(Suspended) as caught:
         run(POLL, "poll", [nap])
@@ -226,7 +226,7 @@ def test_a_sleep_inside_of_a_step_stays_in_memory() -> None:
     async def no_patience(done: asyncio.Future[Any]) -> bool:
         return False
 
-    run.run.linger = no_patience  # type: ignore[method-assign]
+    run.run.linger = no_patience  # type: ignore[method-assign]  # of this one run
     run.journal.steps.begin("nap")
     nap = run(MONOTONIC, "subscribe-duration", 5 * SECOND)
     assert run(POLL, "poll", [nap]) == [0]

@@ -82,7 +82,7 @@ class Journaled(Running):
         self._instance.deadline_ns = self.deadline_ns - dispatcher.clock.ahead_ns
 
     @property
-    def log(self) -> InvocationLog:  # type: ignore[override]
+    def log(self) -> InvocationLog:  # type: ignore[override]  # read-only, as of every run
         """Where its lines go, but for those that have been there."""
         if self._log is None:
             log = self._dispatcher.log_of(self.deployment)

@@ -76,7 +76,7 @@ class Replaying(Journaled):
     trace: Trace
 
     @property
-    def log(self) -> InvocationLog:  # type: ignore[override]
+    def log(self) -> InvocationLog:  # type: ignore[override]  # read-only, as of every run
         """Keeps what is said for whoever asked for the replay."""
         if self._log is None:
             self.said = InvocationLog(self.limits, self.id, None, self._dispatcher.clock)

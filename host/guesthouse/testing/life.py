@@ -89,7 +89,8 @@ class LivingHost(AsyncHost):
         super().__init__(clock=life.world.clock, **options)
         self.dispatcher.workers = InlineWorkers()
         self.deployer.unbundle = _unbundled
-        starts: Callable[[str, str, str | bytes, Invocation | None], object] = self.topics.starts  # type: ignore[assignment]
+        starts = self.topics.starts
+        assert starts is not None, "a host that is made has set it"
 
         def published(namespace: str, topic: str, value: str | bytes, parent: Invocation | None) -> None:
             if life.gate.open:

@@ -86,7 +86,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """Seconds on the simulated monotonic clock."""
         return self.clock.monotonic_ns() / 1e9
 
-    def call_at(  # type: ignore[override]
+    def call_at(  # type: ignore[override]  # the stubs tie the arguments to the callback
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """As of any loop, and noted as a moment to go on to."""
@@ -97,7 +97,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
                 self._due.add(when, next(self._numbers), handle)
         return handle
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(  # type: ignore[override]  # the stubs tie the arguments to the callback
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
         """As of any loop; time stands still until it is done, also where nobody waits for it any more.
